@@ -1,0 +1,6 @@
+"""Multi-fidelity active learning of interatomic potentials with Gaussian processes."""
+
+from mfal.data import Fidelity, Label, LabelledDataset, read_extxyz, write_extxyz
+
+__version__ = "0.1.0"
+__all__ = ["Fidelity", "Label", "LabelledDataset", "read_extxyz", "write_extxyz"]

@@ -1,0 +1,160 @@
+"""What a store is asked: pool, labels, data set, cost, counts, events."""
+
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mfal.campaign.database import StoreError, open_database
+from mfal.campaign.records import (
+    BUDGETED,
+    STATES,
+    StoredEvent,
+    StoredLabel,
+    StoredStep,
+    StoredStructure,
+    decode_label,
+    stored_label,
+    stored_structure,
+)
+from mfal.data import Fidelity, LabelledDataset
+
+
+class StoreReader:
+    """The reading half of `CampaignStore`. Every answer is one consistent state."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.read_only = read_only
+        self._connection = open_database(self.path, read_only=read_only)
+
+    def close(self) -> None:
+        """Closes the file; the store cannot be used any more."""
+        self._connection.close()
+
+    def meta(self, key: str) -> str | None:
+        """A fact about the whole campaign, e.g. its configuration as JSON."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return rows[0]["value"] if rows else None
+
+    def structures(self) -> list[StoredStructure]:
+        """The pool, by id."""
+        rows = self._rows("SELECT * FROM structures ORDER BY id")
+        return [stored_structure(row) for row in rows]
+
+    def steps(self) -> list[StoredStep]:
+        """The steps, in order."""
+        rows = self._rows("SELECT step, phase, info, state FROM steps ORDER BY step")
+        return [
+            StoredStep(r["step"], r["phase"], json.loads(r["info"]), r["state"])
+            for r in rows
+        ]
+
+    def label(self, label_id: int) -> StoredLabel:
+        """One label."""
+        rows = self._rows("SELECT * FROM labels WHERE id = ?", label_id)
+        if not rows:
+            raise StoreError(f"there is no label {label_id} in {self.path}")
+        return stored_label(rows[0])
+
+    def labels(
+        self,
+        state: str | None = None,
+        level: str | None = None,
+        purpose: str | None = None,
+        step: int | None = None,
+    ) -> list[StoredLabel]:
+        """The labels that are all of what is given, in the order they were asked."""
+        where, values = _where(state=state, level=level, purpose=purpose, step=step)
+        rows = self._rows(f"SELECT * FROM labels {where} ORDER BY step, rank", *values)
+        return [stored_label(row) for row in rows]
+
+    def dataset(
+        self,
+        fidelities: Sequence[Fidelity],
+        *,
+        roles: Sequence[str] = ("candidate", "target"),
+        purposes: Sequence[str] | None = None,
+        up_to_step: int | None = None,
+    ) -> tuple[LabelledDataset, list[int]]:
+        """What is known: the done labels at these levels, and the structures' ids.
+
+        Structures are those with such a label, by id. `purposes` of `None` is all,
+        `up_to_step` is included.
+        """
+        where, values = _where(
+            state="done",
+            level=[f.name for f in fidelities],
+            role=roles,
+            purpose=purposes,
+        )
+        last = math.inf if up_to_step is None else up_to_step
+        rows = self._rows(
+            "SELECT structure_id, level, result, structures.* "
+            "FROM labels JOIN structures ON structures.id = structure_id "
+            f"{where} AND step <= ? ORDER BY structure_id, level",
+            *(*values, last),
+        )
+        ids = list(dict.fromkeys(row["structure_id"] for row in rows))
+        index = {structure_id: i for i, structure_id in enumerate(ids)}
+        rows_by_id = {row["structure_id"]: row for row in rows}
+        structures = tuple(stored_structure(rows_by_id[i]).atoms for i in ids)
+        labels = {
+            (index[row["structure_id"]], row["level"]): decode_label(row["result"])
+            for row in rows
+        }
+        return LabelledDataset(structures, tuple(fidelities), labels), ids
+
+    def spent(
+        self, level: str | None = None, purposes: Sequence[str] | None = BUDGETED
+    ) -> float:
+        """CPU seconds charged, failed attempts included.
+
+        The default leaves out validation, which is bought outside the budget;
+        `purposes=None` is everything.
+        """
+        where, values = _where(level=level, purpose=purposes)
+        rows = self._rows(f"SELECT cpu_seconds FROM labels {where}", *values)
+        return math.fsum(row["cpu_seconds"] for row in rows)  # whatever the order
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of labels per level and state (every state, 0 included)."""
+        counts: dict[str, dict[str, int]] = {}
+        for level, state, n_labels in self._rows(
+            "SELECT level, state, count(*) FROM labels GROUP BY level, state"
+        ):
+            counts.setdefault(level, dict.fromkeys(STATES, 0))[state] = n_labels
+        return counts
+
+    def events(self) -> list[StoredEvent]:
+        """What was repaired, retried, rejected or reported, in order."""
+        rows = self._rows(
+            "SELECT time, kind, message, label_id FROM events ORDER BY id"
+        )
+        return [StoredEvent(*row) for row in rows]
+
+    def event_counts(self) -> dict[str, int]:
+        """Number of events per kind."""
+        rows = self._rows("SELECT kind, count(*) FROM events GROUP BY kind")
+        return {row[0]: row[1] for row in rows}
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        return self._connection.execute(query, values).fetchall()
+
+
+def _where(**columns: str | int | Sequence[str] | None) -> tuple[str, list[Any]]:
+    """The SQL of "each column is (one of) this", with its values; `None` is any."""
+    clauses: list[str] = ["1"]
+    values: list[Any] = []
+    for column, wanted in columns.items():
+        if wanted is None:
+            continue
+        choices = [wanted] if isinstance(wanted, str | int) else list(wanted)
+        clauses.append(f"{column} IN ({', '.join('?' * len(choices))})")
+        values += choices
+    return f"WHERE {' AND '.join(clauses)}", values

@@ -1,0 +1,187 @@
+"""The parts of a campaign's configuration, from the system to the execution."""
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from ase import Atoms
+from ase.build import molecule
+from ase.build.molecule import extra
+from ase.collections import g2
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from mfal.campaign.sections import ExistingFile, Section
+from mfal.data.frames import read_frames
+
+
+class SystemConfig(Section):
+    """The molecule: a name of `ase.build.molecule` or a file with one structure."""
+
+    molecule: str | None = None
+    file: ExistingFile | None = None
+    charge: int = 0
+    multiplicity: PositiveInt = 1
+
+    @field_validator("molecule")
+    @classmethod
+    def _molecule_is_known(cls, name: str | None) -> str | None:
+        names = [*g2.names, *extra]
+        if name is not None and name not in names:
+            near = difflib.get_close_matches(name, names)
+            raise ValueError(
+                "ase.build.molecule does not know this name"
+                + (f" (near: {', '.join(near)})" if near else "")
+                + ": give another, or `file: start.xyz` in its place"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SystemConfig":
+        if (self.molecule is None) == (self.file is None):
+            raise ValueError("give either `molecule: NAME` or `file: start.xyz`")
+        self.atoms()
+        return self
+
+    def atoms(self) -> Atoms:
+        """The starting structure (Angstrom), not periodic unless its file says so."""
+        if self.file is None:
+            return molecule(self.molecule)
+        frames = list(read_frames(self.file))
+        if len(frames) > 1:
+            raise ValueError(f"{self.file} holds {len(frames)} structures: keep one")
+        return frames[0].atoms
+
+
+class LevelConfig(Section):
+    """A reference method: its name, what runs, and what it gives."""
+
+    name: Annotated[str, Field(min_length=1)]
+    oracle: dict[str, Any]
+    quantities: tuple[Literal["energy", "forces", "stress"], ...] = ("energy", "forces")
+
+    @field_validator("oracle")
+    @classmethod
+    def _code_is_named(cls, oracle: dict[str, Any], info: Any) -> dict[str, Any]:
+        if not isinstance(oracle.get("code"), str):
+            raise ValueError("an oracle needs the key `code`, e.g. {code: tblite}")
+        if oracle["code"] == "replay" and "path" in oracle:
+            section = _Replayed.model_validate(
+                {"path": oracle["path"]}, context=info.context
+            )
+            return {**oracle, "path": str(section.path)}
+        return oracle
+
+
+class _Replayed(Section):
+    path: ExistingFile
+
+
+class PoolConfig(Section):
+    """Where the candidate geometries come from.
+
+    `md`: `size` snapshots of Langevin dynamics at `level`; `file`: the first `size`
+    structures of `path`.
+    """
+
+    sampler: Literal["md", "file"] = "md"
+    path: ExistingFile | None = None
+    level: str | None = None
+    size: PositiveInt = 400
+    temperature: PositiveFloat = 500.0  # K
+    timestep: PositiveFloat = 0.5  # fs
+    interval: PositiveInt = 20  # steps between geometries
+    equilibration: NonNegativeInt = 1000  # steps
+    friction: PositiveFloat = 0.01  # 1/fs
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_sampler(self) -> "PoolConfig":
+        if self.sampler == "md" and self.path is not None:
+            raise ValueError("`path` needs `sampler: file`")
+        if self.sampler == "file":
+            if self.path is None:
+                raise ValueError("`sampler: file` needs `path: pool.extxyz`")
+            odd = self.model_fields_set - {"sampler", "path", "size"}
+            if odd:
+                raise ValueError(f"`{min(odd)}` needs `sampler: md`: leave it out")
+        return self
+
+
+class BudgetConfig(Section):
+    """What may be spent, the pilot included: exactly one of the first three.
+
+    `costs` declares the cost of a label per level instead of measuring it; `cost` is
+    in its units.
+    """
+
+    highest_labels: PositiveInt | None = None
+    cpu_seconds: PositiveFloat | None = None
+    cost: PositiveFloat | None = None
+    costs: dict[str, PositiveFloat] | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "BudgetConfig":
+        limits = [self.highest_labels, self.cpu_seconds, self.cost]
+        if sum(limit is not None for limit in limits) != 1:
+            raise ValueError("give exactly one of highest_labels, cpu_seconds, cost")
+        if self.cost is not None and self.costs is None:
+            raise ValueError("`cost` needs `costs: {LEVEL: COST}` for every level")
+        if self.cpu_seconds is not None and self.costs is not None:
+            raise ValueError("declared `costs` have no seconds: give `cost`")
+        return self
+
+
+class ModelConfig(Section):
+    """The Gaussian process that learns from all levels."""
+
+    kind: Literal["exact"] = "exact"
+    descriptor: Literal["inverse_distances"] = "inverse_distances"
+    kernel: Literal["rbf", "matern52", "auto"] = "auto"
+    permutations: Literal["auto", "none"] | tuple[tuple[NonNegativeInt, ...], ...] = (
+        "auto"
+    )
+
+    @field_validator("permutations", mode="before")
+    @classmethod
+    def _orders_of_atoms(cls, value: Any) -> Any:
+        lists = isinstance(value, list | tuple) and all(
+            isinstance(order, list | tuple) and all(type(i) is int for i in order)
+            for order in value
+        )
+        if not lists and value not in ("auto", "none"):
+            raise ValueError(
+                "has to be auto, none or a list of atom orders such as [[0, 2, 1]]"
+            )
+        return value
+
+
+class ToleranceConfig(Section):
+    """The accuracy that is wanted of the highest level."""
+
+    energy: PositiveFloat = 0.02  # eV
+    forces: PositiveFloat = 0.1  # eV/A
+
+
+class AcquisitionConfig(Section):
+    """What is bought next."""
+
+    name: Literal["target_information", "maximum_variance", "random"] = (
+        "target_information"
+    )
+    tolerance: ToleranceConfig = ToleranceConfig()
+    batch: PositiveInt = 4
+    low_level_first_above: PositiveFloat = 30.0  # cost of a high over a low label
+
+
+class ExecutionConfig(Section):
+    """How labels are run."""
+
+    workers: PositiveInt = 2
+    timeout: PositiveFloat = 600.0  # s per label
+    max_attempts: PositiveInt = 2
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3

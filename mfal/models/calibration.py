@@ -1,0 +1,98 @@
+"""How honest error bars are: coverage, calibration error, likelihood, recalibration."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import norm
+
+NOMINAL = np.arange(1, 20) / 20
+"""The central coverages at which calibration is measured: 5, 10, ..., 95 %."""
+
+
+def coverage(
+    residual: Float[np.ndarray, "n"],
+    sigma: Float[np.ndarray, "n"],
+    nominal: float | Float[np.ndarray, "p"],
+) -> float | Float[np.ndarray, "p"]:
+    """Share of residuals within the central interval of the nominal probability."""
+    width = norm.ppf(0.5 + 0.5 * np.asarray(nominal))
+    inside = np.abs(residual)[:, None] <= np.atleast_1d(width) * sigma[:, None]
+    share = inside.mean(axis=0)
+    return share if np.ndim(nominal) else float(share[0])
+
+
+def metrics(
+    residual: Float[np.ndarray, "n"], sigma: Float[np.ndarray, "n"]
+) -> dict[str, float]:
+    """Errors and calibration of predictions with standard deviations sigma.
+
+    mae, rmse, max; nll (mean negative log density); coverage_68 and coverage_95;
+    ece (mean gap between nominal and empirical coverage over `NOMINAL`); z_std (root
+    mean square of the standardised residuals, one if sigma is right). Units are those of
+    the residuals.
+
+    Source: Kuleshov, Fenner, Ermon (2018), ICML; Gneiting & Raftery (2007).
+
+    Raises:
+        ValueError: no residuals, or a sigma that is not positive.
+    """
+    if len(residual) == 0:
+        raise ValueError("there are no residuals to judge")
+    if not (sigma > 0).all():
+        raise ValueError("every sigma must be positive")
+    z = residual / sigma
+    return {
+        "mae": float(np.abs(residual).mean()),
+        "rmse": float(np.sqrt(np.square(residual).mean())),
+        "max": float(np.abs(residual).max()),
+        "nll": float(
+            (0.5 * z**2 + np.log(sigma) + 0.5 * math.log(2 * math.pi)).mean()
+        ),
+        "coverage_68": float(coverage(residual, sigma, 0.68)),
+        "coverage_95": float(coverage(residual, sigma, 0.95)),
+        "ece": float(np.abs(coverage(residual, sigma, NOMINAL) - NOMINAL).mean()),
+        "z_std": float(np.sqrt(np.square(z).mean())),
+    }
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """Factors on the standard deviations of energies and forces.
+
+    Raises:
+        ValueError: a factor that is not positive and finite.
+    """
+
+    energy: float = 1.0
+    forces: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("energy", "forces"):
+            factor = getattr(self, name)
+            if not (math.isfinite(factor) and factor > 0):
+                raise ValueError(
+                    f"the factor on the sigma of {name} must be positive, got {factor}"
+                )
+
+
+def recalibration(
+    residuals: Mapping[str, Float[np.ndarray, "n"]],
+    sigmas: Mapping[str, Float[np.ndarray, "n"]],
+    *,
+    least: int = 5,
+) -> Recalibration:
+    """The factors that make held-out standardised residuals of unit mean square.
+
+    This is the factor of largest likelihood for normal residuals. A quantity with fewer
+    than `least` residuals keeps the factor one. Residuals are those of the closed-form
+    leave-one-configuration-out, or of a held-out set.
+    """
+    factors = {}
+    for quantity, residual in residuals.items():
+        z = residual / sigmas[quantity]
+        enough = len(z) >= least
+        factors[quantity] = float(np.sqrt(np.square(z).mean())) if enough else 1.0
+    return Recalibration(**factors)

@@ -1,0 +1,36 @@
+"""Reference methods: what labels a structure, and where it runs."""
+
+from mfal.oracles.ase_calculator import ALLOWED_MODULES
+from mfal.oracles.calculator import OracleCalculator
+from mfal.oracles.dispatch import label_all
+from mfal.oracles.doctor import Examination, examine
+from mfal.oracles.executor import label_structure
+from mfal.oracles.oracle import ERROR_KINDS, Calculation, Oracle, OracleError
+from mfal.oracles.pool import LabelPool
+from mfal.oracles.presets import CODES, build_oracle, validate_specification
+from mfal.oracles.request import LabelError, LabelRequest, LabelResult
+from mfal.oracles.sampling import SamplingError, sample_md
+from mfal.oracles.spool import collect_spool
+
+__all__ = [
+    "ALLOWED_MODULES",
+    "CODES",
+    "ERROR_KINDS",
+    "Calculation",
+    "Examination",
+    "LabelError",
+    "LabelPool",
+    "LabelRequest",
+    "LabelResult",
+    "Oracle",
+    "OracleCalculator",
+    "OracleError",
+    "SamplingError",
+    "build_oracle",
+    "collect_spool",
+    "examine",
+    "label_all",
+    "label_structure",
+    "sample_md",
+    "validate_specification",
+]

@@ -1,0 +1,46 @@
+"""Figures as bytes, and files that are either the old or the new one, never half."""
+
+import io
+import os
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from mfal.report.style import RC
+
+_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG image."""
+    stream = io.BytesIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG image; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(stream, format="svg", metadata=_NO_METADATA)
+    return stream.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it: written, synced, renamed.
+
+    Raises:
+        OSError: the file could not be written; what stood at `path` still stands.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,80 @@
+"""The page of a campaign: one HTML file that needs nothing else to be read."""
+
+from pathlib import Path
+
+from mfal.report import labels, sections, tables
+from mfal.report.document import MODES, QUANTITIES, Document, part
+from mfal.report.drawing import Drawing
+from mfal.report.errors import draw_calibration, draw_parity
+from mfal.report.files import png, write_atomically
+from mfal.report.markup import section
+from mfal.report.progress import draw_learning_curve, draw_rho, draw_spending
+from mfal.report.style import page_css
+from mfal.report.typography import text
+
+FORMAT = 1
+
+
+def write_report(results: Document, directory: Path) -> Path:
+    """Write `report.html` and `figures/*.png` into a directory; the page's path.
+
+    The page and the figures are functions of `results` alone: the same results give
+    the same bytes. Parts that are missing are named as missing on the page.
+
+    Raises:
+        ValueError: results of a format that this version does not know.
+        OSError: a file could not be written; what stood there before still stands.
+    """
+    if part(results, "format") != FORMAT:
+        raise ValueError(
+            f"the results are of format {part(results, 'format')!r}, a report can be "
+            f"made of format {FORMAT}: run the version of mfal that wrote them"
+        )
+    drawings = draw_figures(results)
+    folder = directory / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for drawing in drawings.values():
+        write_atomically(folder / f"{drawing.name}.png", png(drawing.figure))
+    page = directory / "report.html"
+    write_atomically(page, render_page(results, drawings).encode())
+    return page
+
+
+def draw_figures(results: Document) -> dict[str, Drawing]:
+    """Every figure for which there are data, by name."""
+    drawn = [
+        *(draw_learning_curve(results, quantity) for quantity in QUANTITIES),
+        *(draw_parity(results, m, q) for q in QUANTITIES for m in MODES),
+        *(draw_calibration(results, quantity) for quantity in QUANTITIES),
+        draw_spending(results),
+        draw_rho(results),
+    ]
+    return {drawing.name: drawing for drawing in drawn if drawing is not None}
+
+
+def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
+    """The page as HTML, with these figures inlined."""
+    name = text(part(results, "name") or "campaign")
+    body = "\n".join(
+        [
+            sections.opening(results),
+            sections.reached(results),
+            sections.learning(results, drawings),
+            sections.parity(results, drawings),
+            sections.calibration(drawings),
+            sections.spending(results, drawings),
+            sections.rho(results, drawings),
+            section("Compared with", tables.comparison_table(results)),
+            section("The model in numbers", tables.model_table(results)),
+            section("Failed and quarantined labels", labels.failure_table(results)),
+            section("What was bought", labels.bought_table(results)),
+            sections.execution(results),
+        ]
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name}: report of a campaign</title>\n"
+        f"<style>\n{page_css()}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        "</body>\n</html>\n"
+    )

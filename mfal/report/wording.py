@@ -1,0 +1,175 @@
+"""The first paragraph: what was bought, what it reached, and whether it paid."""
+
+import re
+
+from mfal.report.document import (
+    MODES,
+    Document,
+    cost_scale,
+    finite,
+    highest,
+    learning_curve,
+    level_names,
+    mae_standard_error,
+    mode_name,
+    part,
+)
+from mfal.report.typography import (
+    ENERGY_UNIT,
+    FORCE_UNIT,
+    amount,
+    count,
+    listed,
+    percent,
+    rounded,
+    with_error,
+)
+
+MARGIN = 1.05
+"""Errors that differ by less than this factor are called equal."""
+
+
+def bought(document: Document) -> str:
+    """What was bought for how much."""
+    divisor, unit = cost_scale(document)
+    spent = finite(part(document, "budget", "spent"))
+    total = finite(part(document, "budget", "total"))
+    numbers = {n: part(document, "n_labels", n, "done") for n in level_names(document)}
+    done = [n if k is None else f"{count(k)} {n}" for n, k in numbers.items()]
+    labels = f"{listed(done)} labels of {part(document, 'name') or 'the system'}"
+    so_far = "" if part(document, "finished") else "The campaign is not finished. "
+    if spent is None:
+        return f"{so_far}Bought: {labels.strip()}, at a cost that is not recorded."
+    of = "" if total is None else f" of a budget of {amount(total / divisor, unit)}"
+    price = f"{amount(spent / divisor, unit)}{of}"
+    begin = f"{so_far}So far, for" if so_far else "For"
+    return f"{begin} {price}, {labels.strip()} were bought."
+
+
+def reached(document: Document) -> str:
+    """The errors reached, held-out ones in both ways of deployment if there are any."""
+    modes = [m for m in MODES if part(document, "evaluation", m)]
+    if not modes:
+        return _left_out(document)
+    n = count(part(document, "evaluation", "n_structures"))
+    price = finite(part(document, "budget", "outside", "validation"))
+    divisor, unit = cost_scale(document)
+    outside = (
+        ""
+        if price is None
+        else f" (bought outside the budget, for {amount(price / divisor, unit)})"
+    )
+    errors = [
+        f"by {_mae(document, mode, 'forces')} in forces and "
+        f"{_mae(document, mode, 'energy')} in energies {mode_name(document, mode)}"
+        for mode in modes
+    ]
+    held = [
+        f"{percent(part(document, 'evaluation', mode, 'forces', 'coverage_95'))} "
+        f"{mode_name(document, mode)}"
+        for mode in modes
+    ]
+    return (
+        f"On {n} held-out {highest(document)} labels{outside} the potential errs "
+        f"on average {', and '.join(errors)}. "
+        f"Of the held-out forces its 95\u00a0% error bars hold {listed(held)}."
+    )
+
+
+def second_level_verdict(document: Document) -> str:
+    """Whether the second level paid: as the campaign judged, else from the comparison.
+
+    A row of the comparison stands for one level if its name holds the word "alone".
+    """
+    given = part(document, "verdict", "second_level")
+    if given:
+        return re.sub(r"\beV/A\b", FORCE_UNIT, str(given))
+    if len(level_names(document)) == 1:
+        return "There is one level only, so no second level could pay."
+    rows = _compared(document)
+    alone = {n: e for n, e in rows.items() if "alone" in _words(n)}
+    joint = {n: e for n, e in rows.items() if n not in alone}
+    if not alone or not joint:
+        return (
+            "Whether the second level paid was not measured: nothing was trained on "
+            f"{highest(document)} alone for comparison."
+        )
+    return _verdict("The second level", joint, alone)
+
+
+def choosing_verdict(document: Document) -> str:
+    """Whether choosing the labels paid: as the campaign judged, else from rows of the
+    comparison whose names differ by the word "random" only."""
+    given = part(document, "verdict", "choosing")
+    if given:
+        return re.sub(r"\beV/A\b", FORCE_UNIT, str(given))
+    rows = _compared(document)
+    filler = {"random", "chosen", "information", "variance", "labels", "by"}
+    for name in sorted(rows, key=lambda n: "alone" in _words(n)):
+        kind = _words(name) - filler
+        chosen = {
+            n: e
+            for n, e in rows.items()
+            if _words(n) - filler == kind and "random" not in _words(n)
+        }
+        if "random" in _words(name) and chosen:
+            return _verdict("Choosing the labels", chosen, {name: rows[name]})
+    return (
+        "Whether choosing the labels paid was not measured: there is no comparison "
+        "with random labels of the same kind."
+    )
+
+
+def _verdict(subject: str, ours: dict[str, float], theirs: dict[str, float]) -> str:
+    our, their = min(ours, key=ours.__getitem__), min(theirs, key=theirs.__getitem__)
+    paid = theirs[their] > MARGIN * ours[our]
+    verb = "paid" if paid else "did not pay"
+    return (
+        f"{subject} {verb}: the force error is {rounded(ours[our])} {FORCE_UNIT} "
+        f"({our}) against {rounded(theirs[their])} {FORCE_UNIT} ({their})."
+    )
+
+
+def _left_out(document: Document) -> str:
+    errors = [part(record, "loo") for record in learning_curve(document)]
+    known = [e for e in errors if finite(part(e, "forces_mae")) is not None]
+    if not known:
+        return "No errors are known yet: no step has been finished."
+    parts = [
+        f"{rounded(part(known[-1], key))} {unit} for {name}{_range(known[-1], key)}"
+        for key, unit, name in (
+            ("forces_mae", FORCE_UNIT, "forces"),
+            ("energy_mae", ENERGY_UNIT, "energies"),
+        )
+        if finite(part(known[-1], key)) is not None
+    ]
+    return (
+        "No held-out errors are known yet; left out of the fit one by one, the "
+        f"{highest(document)} labels are predicted with mean absolute errors of "
+        f"{listed(parts)}."
+    )
+
+
+def _range(loo: Document, key: str) -> str:
+    low, high = (finite(part(loo, f"{key}_{end}")) for end in ("low", "high"))
+    if low is None or high is None:
+        return ""
+    return f" ({rounded(low)} to {rounded(high)})"
+
+
+def _mae(document: Document, mode: str, quantity: str) -> str:
+    unit = FORCE_UNIT if quantity == "forces" else ENERGY_UNIT
+    error = mae_standard_error(document, mode, quantity)
+    value = with_error(part(document, "evaluation", mode, quantity, "mae"), error)
+    return f"{value}\u00a0{unit}"
+
+
+def _compared(document: Document) -> dict[str, float]:
+    """Force error of each row of the comparison that has one."""
+    rows = part(document, "comparison") or []
+    errors = {str(part(r, "name")): finite(part(r, "forces_mae")) for r in rows}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _words(name: str) -> set[str]:
+    return set(name.lower().replace(",", " ").split())

@@ -1,0 +1,69 @@
+import pytest
+
+from mfal.report.wording import bought, choosing_verdict, reached, second_level_verdict
+
+
+def compared(**errors):
+    rows = [
+        {"name": name.replace("_", " "), "forces_mae": error}
+        for name, error in errors.items()
+    ]
+    levels = [{"name": "gfn2"}, {"name": "pbe"}]
+    return {"levels": levels, "comparison": rows}
+
+
+@pytest.mark.parametrize(
+    ("joint", "verb"), [(0.04, "paid"), (0.30, "did not pay"), (0.50, "did not pay")]
+)
+def test_the_second_level_pays_only_if_the_joint_model_errs_less(joint, verb):
+    said = second_level_verdict(
+        compared(pbe_alone_random=0.312, joint_standalone=0.6, joint_at_hand=joint)
+    )
+    assert said.startswith(f"The second level {verb}: ")
+    assert f"{joint:.3f}"[:4] in said and "0.312" in said
+
+
+@pytest.mark.parametrize(("chosen", "verb"), [(0.20, "paid"), (0.31, "did not pay")])
+def test_choosing_pays_only_against_random_labels_of_the_same_kind(chosen, verb):
+    said = choosing_verdict(
+        compared(
+            joint_random_labels=0.312,
+            joint_information=chosen,
+            pbe_alone_random=0.9,
+            pbe_alone_information=0.1,
+        )
+    )
+    assert said.startswith(f"Choosing the labels {verb}: ")
+
+
+def test_what_was_not_compared_is_not_judged():
+    only = compared(joint_standalone=0.1)
+    assert "was not measured" in second_level_verdict(only)
+    assert "was not measured" in choosing_verdict(only)
+
+
+def test_what_the_campaign_judged_is_what_the_page_says(results):
+    assert second_level_verdict(results) == (
+        results["verdict"]["second_level"].replace("eV/A", "eV/Å")
+    )
+    assert "did not pay" in choosing_verdict(results)
+
+
+def test_an_unfinished_campaign_says_so(results):
+    results["finished"] = False
+    assert bought(results).startswith("The campaign is not finished. So far, for 208")
+
+
+def test_without_held_out_labels_the_leave_one_out_errors_are_told(results):
+    results["evaluation"] = None
+    loo = results["learning_curve"][-1]["loo"]
+    said = reached(results)
+    assert said.startswith("No held-out errors are known yet")
+    low, high = loo["forces_mae_low"], loo["forces_mae_high"]
+    assert f"{loo['forces_mae']:.3f}" in said
+    assert f"({low:.3f} to {high:.3f})" in said
+
+
+def test_labels_outside_the_budget_are_not_invented(results):
+    results["budget"]["outside"] = {}
+    assert "outside" not in reached(results)
