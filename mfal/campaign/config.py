@@ -69,6 +69,11 @@ class CampaignConfig(Section):
         return self
 
     @property
+    def folder(self) -> Path:
+        """The folder of the file, from which relative paths are counted."""
+        return self._folder
+
+    @property
     def pool_level(self) -> str:
         """Name of the level that samples the pool."""
         return self.pool.level or self.levels[0].name

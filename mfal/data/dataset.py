@@ -175,9 +175,7 @@ class LabelledDataset:
             for level in self.levels
         }
 
-    def with_labels(
-        self, labels: Mapping[tuple[int, str], Label]
-    ) -> "LabelledDataset":
+    def with_labels(self, labels: Mapping[tuple[int, str], Label]) -> "LabelledDataset":
         """A data set with these labels added (or replaced)."""
         return replace(self, labels={**self.labels, **labels})
 

@@ -278,8 +278,9 @@ def _digits(values: Iterable[float]) -> str:
 
 def _quoted(name: str) -> str:
     """The name as it stands if it is read back as itself, else as a JSON string."""
-    read = key_val_str_to_dict(f"level={name}")
-    if len(read) == 1 and isinstance(read["level"], str) and read["level"] == name:
+    read = key_val_str_to_dict(f"level={name} next=1")  # a "=" at the end joins both
+    itself = isinstance(read.get("level"), str) and read["level"] == name
+    if itself and list(read) == ["level", "next"]:
         return name
     text = "_JSON " + json.dumps(name)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

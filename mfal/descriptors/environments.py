@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from ase import Atoms
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,13 +20,13 @@ class Environments:
     """
 
     values: Float[Tensor, "n_env d"]
-    species: Int[Tensor, "n_env"]
-    pair_environment: Int[Tensor, "n_pairs"]
-    pair_atom: Int[Tensor, "n_pairs"]
+    species: Int[Tensor, " n_env"]
+    pair_environment: Int[Tensor, " n_pairs"]
+    pair_atom: Int[Tensor, " n_pairs"]
     gradients: Float[Tensor, "n_pairs 3 d"]
     n_atoms: int
 
-    def jacobian(self, environment: int) -> Float[Tensor, "n_atoms*3 d"]:
+    def jacobian(self, environment: int) -> Float[Tensor, "n_coordinates d"]:
         """dq / dr of one environment with respect to every coordinate, dense."""
         dense = self.gradients.new_zeros(self.n_atoms, 3, self.values.shape[1])
         chosen = self.pair_environment == environment

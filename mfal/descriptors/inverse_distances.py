@@ -91,6 +91,9 @@ class InverseDistances:
                 "inverse distances describe an isolated molecule, got periodic "
                 "boundaries: switch pbc off, or use a descriptor with a cutoff"
             )
-        apart = atoms.positions[self._i] - atoms.positions[self._j]
-        if not np.isfinite(apart).all() or (np.abs(apart).max(axis=1) < 1e-10).any():
-            raise ValueError("two atoms stand at one place, or a position is not finite")
+        positions = torch.from_numpy(atoms.positions)
+        apart = positions[self._i] - positions[self._j]
+        if not apart.isfinite().all() or (apart.abs().amax(dim=1) < 1e-10).any():
+            raise ValueError(
+                "two atoms stand at one place, or a position is not finite"
+            )

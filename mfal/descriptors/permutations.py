@@ -92,7 +92,9 @@ def _graph_automorphisms(
     numbers = Atoms(symbols).numbers
     graph = nx.Graph()
     graph.add_nodes_from((i, {"species": symbols[i]}) for i in range(n))
-    for (i, j), r in zip(zip(*np.triu_indices(n, 1), strict=True), distances, strict=True):
+    for (i, j), r in zip(
+        zip(*np.triu_indices(n, 1), strict=True), distances, strict=True
+    ):
         radii = covalent_radii[numbers[i]] + covalent_radii[numbers[j]]
         if float(r) < _BOND * radii:
             graph.add_edge(int(i), int(j))

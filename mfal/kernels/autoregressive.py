@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import ModuleList, Parameter
 
 
-def path_weights(rho: Float[Tensor, "steps"]) -> Float[Tensor, "levels levels"]:
+def path_weights(rho: Float[Tensor, " steps"]) -> Float[Tensor, "levels levels"]:
     """c_lm = rho_(m+1) ... rho_l: the weight of the m-th independent part in level l.
 
     One on the diagonal, zero above it. Differentiable in rho.
@@ -70,13 +70,15 @@ class AutoregressiveKernel(Kernel):
             )
 
     @property
-    def rho(self) -> Float[Tensor, "steps"]:
+    def rho(self) -> Float[Tensor, " steps"]:
         """The scale of each step between levels."""
         constraint = getattr(self, "raw_rho_constraint", None)
-        return self.raw_rho if constraint is None else constraint.transform(self.raw_rho)
+        return (
+            self.raw_rho if constraint is None else constraint.transform(self.raw_rho)
+        )
 
     @rho.setter
-    def rho(self, value: Float[Tensor, "steps"]) -> None:
+    def rho(self, value: Float[Tensor, " steps"]) -> None:
         self._set_rho(value)
 
     def _set_rho(self, value: Tensor) -> None:
@@ -99,9 +101,7 @@ class AutoregressiveKernel(Kernel):
         total = None
         for m, kernel in enumerate(self.kernels):
             left, right = weights[level1, m], weights[level2, m]
-            scale = (
-                left * right if diag else left.unsqueeze(-1) * right.unsqueeze(-2)
-            )
+            scale = left * right if diag else left.unsqueeze(-1) * right.unsqueeze(-2)
             k = kernel(x1, x2, diag=diag, **params)
             part = scale * (k if diag else k.to_dense())
             total = part if total is None else total + part
@@ -112,9 +112,11 @@ class AutoregressiveKernel(Kernel):
         column = self.level_column % x.shape[-1]
         level = x[..., column]
         index = level.round().long()
-        if (index != level).any() or (index < 0).any() or (
-            index >= len(self.kernels)
-        ).any():
+        if (
+            (index != level).any()
+            or (index < 0).any()
+            or (index >= len(self.kernels)).any()
+        ):
             wrong = sorted(set(level.detach().reshape(-1).tolist()))
             raise ValueError(
                 f"levels are integers from 0 to {len(self.kernels) - 1} in column "

@@ -9,7 +9,7 @@ from mfal.kernels.derivative import pack_observations, unpack_observations
 
 
 def permute_observations(
-    x: Float[Tensor, "*b n m"], order: Int[Tensor, "d"]
+    x: Float[Tensor, "*b n m"], order: Int[Tensor, " d"]
 ) -> Float[Tensor, "*b n m"]:
     """The rows [b | v | q] with the columns of v and q in another order."""
     b, v, q = unpack_observations(x)

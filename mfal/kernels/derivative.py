@@ -132,14 +132,17 @@ class DerivativeKernel(Kernel):
         """Covariance of two sets of rows, or of each pair of rows if `diag`."""
         rows1, rows2 = self._scaled(x1), self._scaled(x2)
         if diag:  # GPyTorch's protocol; each pair of rows is its own 1 x 1 block
-            rows1 = tuple(t.unsqueeze(-2) for t in rows1)
-            rows2 = tuple(t.unsqueeze(-2) for t in rows2)
+            rows1, rows2 = _one_by_one(*rows1), _one_by_one(*rows2)
         covariance = derivative_covariance(self.profile, rows1, rows2)
         return covariance[..., 0, 0] if diag else covariance
 
     def _scaled(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         b, v, q = unpack_observations(x)
         return b, v / self.lengthscale, q / self.lengthscale
+
+
+def _one_by_one(b: Tensor, v: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return b.unsqueeze(-2), v.unsqueeze(-2), q.unsqueeze(-2)
 
 
 class DerivativeRBFKernel(DerivativeKernel):

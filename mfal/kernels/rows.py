@@ -37,11 +37,11 @@ class Rows:
         ValueError: sizes that do not fit, or rows that are not sorted.
     """
 
-    weight: Float[Tensor, "n"]
+    weight: Float[Tensor, " n"]
     direction: Float[Tensor, "n d"]
-    environment: Int[Tensor, "n"]
+    environment: Int[Tensor, " n"]
     descriptor: Float[Tensor, "n_env d"]
-    level: Int[Tensor, "n_env"]
+    level: Int[Tensor, " n_env"]
     counts: Float[Tensor, "n_env n_species"]
 
     def __post_init__(self) -> None:
@@ -107,9 +107,9 @@ class Rows:
     def environments(self, indices: Sequence[int]) -> "Rows":
         """The rows of these environments only, in this order."""
         starts = self.starts
-        rows = torch.cat(
-            [torch.arange(starts[i], starts[i + 1]) for i in indices]
-        ).to(self.environment.device)
+        rows = torch.cat([torch.arange(starts[i], starts[i + 1]) for i in indices]).to(
+            self.environment.device
+        )
         sizes = [starts[i + 1] - starts[i] for i in indices]
         environment = torch.repeat_interleave(
             torch.arange(len(indices)), torch.tensor(sizes)
@@ -173,9 +173,10 @@ class GramProducts:
         self._energy_left = torch.zeros(len(left.descriptor), dtype=torch.bool)
         self._energy_left[left.environment[left.weight != 0].cpu()] = True
         self._energy_right = (self.right.weight != 0).nonzero().squeeze(-1)
-        self._energies_before = [0] + torch.cumsum(
-            self.right.weight != 0, dim=0
-        ).tolist()
+        self._energies_before = [
+            0,
+            *torch.cumsum(self.right.weight != 0, dim=0).tolist(),
+        ]
         self._kept = (
             [self._slice(i) for i in range(len(left.descriptor))] if keep else None
         )

@@ -13,10 +13,10 @@ NOMINAL = np.arange(1, 20) / 20
 
 
 def coverage(
-    residual: Float[np.ndarray, "n"],
-    sigma: Float[np.ndarray, "n"],
-    nominal: float | Float[np.ndarray, "p"],
-) -> float | Float[np.ndarray, "p"]:
+    residual: Float[np.ndarray, " n"],
+    sigma: Float[np.ndarray, " n"],
+    nominal: float | Float[np.ndarray, " p"],
+) -> float | Float[np.ndarray, " p"]:
     """Share of residuals within the central interval of the nominal probability."""
     width = norm.ppf(0.5 + 0.5 * np.asarray(nominal))
     inside = np.abs(residual)[:, None] <= np.atleast_1d(width) * sigma[:, None]
@@ -25,7 +25,7 @@ def coverage(
 
 
 def metrics(
-    residual: Float[np.ndarray, "n"], sigma: Float[np.ndarray, "n"]
+    residual: Float[np.ndarray, " n"], sigma: Float[np.ndarray, " n"]
 ) -> dict[str, float]:
     """Errors and calibration of predictions with standard deviations sigma.
 
@@ -48,9 +48,7 @@ def metrics(
         "mae": float(np.abs(residual).mean()),
         "rmse": float(np.sqrt(np.square(residual).mean())),
         "max": float(np.abs(residual).max()),
-        "nll": float(
-            (0.5 * z**2 + np.log(sigma) + 0.5 * math.log(2 * math.pi)).mean()
-        ),
+        "nll": float((0.5 * z**2 + np.log(sigma) + 0.5 * math.log(2 * math.pi)).mean()),
         "coverage_68": float(coverage(residual, sigma, 0.68)),
         "coverage_95": float(coverage(residual, sigma, 0.95)),
         "ece": float(np.abs(coverage(residual, sigma, NOMINAL) - NOMINAL).mean()),
@@ -79,8 +77,8 @@ class Recalibration:
 
 
 def recalibration(
-    residuals: Mapping[str, Float[np.ndarray, "n"]],
-    sigmas: Mapping[str, Float[np.ndarray, "n"]],
+    residuals: Mapping[str, Float[np.ndarray, " n"]],
+    sigmas: Mapping[str, Float[np.ndarray, " n"]],
     *,
     least: int = 5,
 ) -> Recalibration:

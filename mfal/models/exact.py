@@ -6,9 +6,9 @@ The energies of reference e_(s, l) have a wide prior around their least-squares
 estimate. Cost: one Cholesky factor of all rows, n^3 / 3.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from functools import cached_property
 
 import numpy as np
 import psutil
@@ -22,49 +22,22 @@ from mfal.descriptors import InverseDistances, declared_group, find_group, ident
 from mfal.kernels import GramProducts, Rows
 from mfal.models.calibration import Recalibration
 from mfal.models.cholesky import factorise, solve_lower
-from mfal.models.evidence import Optimum, maximise_evidence, rho_standard_error
-from mfal.models.hyperparameters import Hyperparameters, coefficients, default_prior
+from mfal.models.fitting import Fit, fit_hyperparameters
+from mfal.models.hyperparameters import Hyperparameters, coefficients
+from mfal.models.noise import data_noise, white_covariance, white_rows
 from mfal.models.observations import (
-    ENERGY,
-    FORCES,
     Observations,
     RowBuilder,
     StructureRows,
+    matching_rows,
     observe,
-    row_noise,
 )
 from mfal.models.posterior import condition
-
-_logger = logging.getLogger(__name__)
-
-_LABELS_FOR_KERNEL_CHOICE = 20
+from mfal.models.prediction import Prediction, RowPrediction, cartesian
 
 
 class TooLargeError(MemoryError):
     """A computation that would not fit into memory, refused before it starts."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Energies (eV, total) and forces (eV/A) of structures with standard deviations.
-
-    `*_sigma` is epistemic (the latent function), `*_noise` aleatoric (the noise of a
-    label at that level); both are multiplied by the recalibration. Forces are arrays
-    of structures x atoms x 3.
-    """
-
-    energy: Float[np.ndarray, "b"]
-    energy_sigma: Float[np.ndarray, "b"]
-    energy_noise: Float[np.ndarray, "b"]
-    forces: Float[np.ndarray, "b n 3"]
-    forces_sigma: Float[np.ndarray, "b n 3"]
-    forces_noise: Float[np.ndarray, "b n 3"]
-
-    def total_sigma(self, quantity: str) -> np.ndarray:
-        """Standard deviation of a label: epistemic and noise together."""
-        return np.hypot(
-            getattr(self, f"{quantity}_sigma"), getattr(self, f"{quantity}_noise")
-        )
 
 
 class ExactPotential:
@@ -75,26 +48,26 @@ class ExactPotential:
 
     def __init__(
         self,
-        levels: Sequence[str],
+        dataset: LabelledDataset,
         builder: RowBuilder,
         permutations: Int[Tensor, "g n"],
         observations: Observations,
-        optimum: Optimum,
-        rho_error: Float[Tensor, "steps"],
+        fitted: Fit,
         recalibrations: Mapping[str, Recalibration] | None = None,
     ) -> None:
-        self.levels = tuple(levels)
+        self.dataset = dataset
+        self.levels = dataset.levels
+        self.structures = dataset.structures
         self.builder = builder
         self.permutations = permutations
         self.observations = observations
-        self.optimum = optimum
-        self.rho_error = rho_error
+        self.fitted = fitted
         self.recalibrations = dict(recalibrations or {})
         self._orders = builder.descriptor.orders(permutations)
         check_memory(len(observations), what="the exact model")
         self._factor, self.jitter = factorise(self._covariance_of_data)
         half = solve_lower(self._factor, observations.values.unsqueeze(-1))
-        self._alpha = torch.linalg.solve_triangular(self._factor.mT, half, upper=True)
+        self.weights = torch.linalg.solve_triangular(self._factor.mT, half, upper=True)
 
     @classmethod
     def fit(
@@ -104,19 +77,17 @@ class ExactPotential:
         permutations: str | Sequence[Sequence[int]] = "auto",
         kernel: str = "auto",
         start: Hyperparameters | None = None,
+        hold_below: int = 0,
         seed: int = 0,
-        evidence_rows: int = 1500,
+        evidence_rows: int = 2500,
         restarts: int = 1,
     ) -> "ExactPotential":
         """Fits hyperparameters by evidence and conditions on all labels.
 
-        The hyperparameters are the most probable ones given at most `evidence_rows`
-        rows (all labels of the highest level first, then the labels of the same
-        structures at lower levels, then others at random); the posterior takes every
-        label. `start` are hyperparameters to begin from, e.g. of the fit before; else
-        the search begins at the prior's mean and `restarts` further points drawn from
-        the prior. With kernel "auto", each level takes the RBF or Matern-5/2,
-        whichever has the larger evidence once it has 20 labels (Matern-5/2 before).
+        See `mfal.models.fitting.fit_hyperparameters` for `kernel`, `start`,
+        `hold_below`, `evidence_rows` and `restarts`. `permutations` is "auto" (found
+        from the structures), "none", or a list of permutations of the atoms that
+        generate the group. Every label enters the posterior.
 
         Raises:
             ValueError: no labels, other molecules among the structures, stresses.
@@ -127,60 +98,44 @@ class ExactPotential:
         descriptor = InverseDistances(dataset.structures[0].get_chemical_symbols())
         builder = RowBuilder(descriptor)
         n_rows = sum(
-            ("energy" in label.quantities)
-            + max(3 * builder.counts.sum() - 6, 1) * ("forces" in label.quantities)
+            int(label.energy is not None)
+            + (0 if label.forces is None else max(label.forces.size - 6, 1))
             for _, _, label in dataset
         )
-        check_memory(int(n_rows), what="the exact model")
+        check_memory(n_rows, what="the exact model")
         observations = observe(dataset, builder)
         group = _group(permutations, dataset.structures, descriptor)
-        orders = descriptor.orders(group)
-        subset = _evidence_subset(observations, evidence_rows, seed)
-        keep = GramProducts.bytes_kept(len(subset), len(orders)) < 2**30
-        products = GramProducts(subset.rows, orders=orders, keep=keep)
-        typical = products.squared[0][products.squared[0] > 0].sqrt()
-        if not len(typical):
-            raise ValueError(
-                "all structures are the same geometry: a fit needs at least two"
-            )
-        prior = default_prior(len(dataset.levels), float(typical.median()))
-        kernels = ("matern52",) * len(dataset.levels)
-        if kernel != "auto":
-            kernels = (kernel,) * len(dataset.levels)
-        elif start is not None:
-            kernels = start.kernels
-        centre = _at_prior_mean(kernels, prior.mean)
-        starts = [centre]
-        if start is not None:
-            starts = [start.with_kernels(kernels)]
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            for _ in range(restarts):
-                draw = torch.randn(len(prior.mean), generator=generator).double()
-                vector = prior.mean + 0.7 * prior.deviation * draw
-                starts.append(centre.from_vector(vector.clamp(prior.low, prior.high)))
-        optimum = maximise_evidence(subset, products, prior, starts)
-        if kernel == "auto":
-            for level in range(len(dataset.levels)):
-                if observations.level.count(level) < _LABELS_FOR_KERNEL_CHOICE:
-                    continue
-                other = list(optimum.hyperparameters.kernels)
-                other[level] = "rbf" if other[level] == "matern52" else "matern52"
-                trial = maximise_evidence(
-                    subset,
-                    products,
-                    prior,
-                    [optimum.hyperparameters.with_kernels(other)],
-                )
-                if trial.log_posterior > optimum.log_posterior:
-                    optimum = trial
-        error = rho_standard_error(optimum.hyperparameters, subset, products, prior)
-        return cls(dataset.levels, builder, group, observations, optimum, error)
+        fit = fit_hyperparameters(
+            observations,
+            descriptor.orders(group),
+            len(dataset.levels),
+            kernel=kernel,
+            start=start,
+            hold_below=hold_below,
+            seed=seed,
+            evidence_rows=evidence_rows,
+            restarts=restarts,
+        )
+        return cls(dataset, builder, group, observations, fit)
+
+    @classmethod
+    def with_fit(
+        cls,
+        dataset: LabelledDataset,
+        fitted: Fit,
+        *,
+        permutations: str | Sequence[Sequence[int]] = "auto",
+    ) -> "ExactPotential":
+        """The model with hyperparameters that are known already."""
+        descriptor = InverseDistances(dataset.structures[0].get_chemical_symbols())
+        builder = RowBuilder(descriptor)
+        group = _group(permutations, dataset.structures, descriptor)
+        return cls(dataset, builder, group, observe(dataset, builder), fitted)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """The hyperparameters of the fit."""
-        return self.optimum.hyperparameters
+        return self.fitted.hyperparameters
 
     def level_index(self, level: str | None) -> int:
         """Position of a level by name; the highest for `None`.
@@ -194,9 +149,7 @@ class ExactPotential:
             raise ValueError(f"no level {level!r} here; the model has {self.levels}")
         return self.levels.index(level)
 
-    def covariance(
-        self, left: Rows, right: Rows | None = None
-    ) -> Float[Tensor, "n m"]:
+    def covariance(self, left: Rows, right: Rows | None = None) -> Float[Tensor, "n m"]:
         """Prior covariance of rows; with one argument the lower triangle only."""
         products = GramProducts(left, right, orders=self._orders)
         other = left if right is None else right
@@ -204,27 +157,47 @@ class ExactPotential:
             coefficients(self.hyperparameters, products.squared, left, other)
         )
 
-    def project(self, rows: Rows) -> tuple[Float[Tensor, "n"], Float[Tensor, "d n"]]:
+    def project(self, rows: Rows) -> tuple[Float[Tensor, " n"], Float[Tensor, "d n"]]:
         """Posterior mean of rows and V = L^-1 K(data, rows).
 
         The posterior covariance of two sets of rows is K - V^T V'.
         """
         cross = self.covariance(self.observations.rows, rows)
-        mean = cross.mT @ self._alpha
-        return mean.squeeze(-1), solve_lower(self._factor, cross)
+        mean = cross.mT @ self.weights
+        return mean.squeeze(-1), self.whiten(cross)
 
-    def label_noise(self, block: StructureRows) -> Float[Tensor, "n"]:
-        """Variance of the noise of a label with these rows."""
-        return row_noise(
-            self.hyperparameters.noise,
-            block.rows.level[block.rows.environment],
-            block.quantity,
-            torch.full((len(block.rows),), block.n_atoms),
-        )
+    def whiten(self, right: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+        """L^-1 right, with the Cholesky factor of the data's covariance."""
+        return solve_lower(self._factor, right)
+
+    def inverse_columns(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "k r"]:
+        """The part that is not zero of L^-1 e_i for some rows i: X^T X = [K^-1]_rows."""
+        first = int(rows.min())
+        unit = torch.zeros(len(self.weights) - first, len(rows), dtype=torch.float64)
+        unit[rows - first, torch.arange(len(rows))] = 1.0
+        return solve_lower(self._factor[first:, first:], unit)
+
+    def with_recalibrations(
+        self, recalibrations: Mapping[str, Recalibration]
+    ) -> "ExactPotential":
+        """The same model with other factors on its sigmas, per way of deployment."""
+        model = copy(self)
+        model.recalibrations = dict(recalibrations)
+        return model
+
+    @cached_property
+    def bases(self) -> list[Float[Tensor, "c k"]]:
+        """The directions of the forces of each label, see `StructureRows`."""
+        return [
+            self.builder(self.structures[structure], level, ("energy", "forces")).basis
+            for structure, level in zip(
+                self.observations.structure, self.observations.level, strict=True
+            )
+        ]
 
     def mean(
         self, structures: Sequence[Atoms], level: str | None = None
-    ) -> tuple[Float[np.ndarray, "b"], Float[np.ndarray, "b n 3"]]:
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, "b n 3"]]:
         """Energies (eV) and forces (eV/A) without error bars: no triangular solve."""
         index = self.level_index(level)
         zero = float(self.observations.reference[index] @ self.builder.counts)
@@ -232,7 +205,7 @@ class ExactPotential:
         for atoms in structures:
             block = self.builder(atoms, index, ("energy", "forces"))
             cross = self.covariance(block.rows, self.observations.rows)
-            value = (cross @ self._alpha).squeeze(-1)
+            value = (cross @ self.weights).squeeze(-1)
             energies.append(zero + float(value[0]))
             forces.append((block.basis @ value[1:]).reshape(-1, 3).numpy())
         return np.array(energies), np.array(forces)
@@ -273,7 +246,7 @@ class ExactPotential:
             chunk = structures[begin : begin + 16]
             labels = None if at_hand is None else at_hand[begin : begin + 16]
             results += self._predict_chunk(chunk, index, labels, low)
-        return _as_prediction(results, factor)
+        return cartesian(results, factor)
 
     def _predict_chunk(
         self,
@@ -281,7 +254,7 @@ class ExactPotential:
         level: int,
         at_hand: Sequence[Label] | None,
         low: int,
-    ) -> list[tuple[StructureRows, Tensor, Tensor, Tensor, float]]:
+    ) -> list[RowPrediction]:
         high = [self.builder(a, level, ("energy", "forces")) for a in structures]
         below: list[StructureRows] = []
         if at_hand is not None:
@@ -289,35 +262,46 @@ class ExactPotential:
                 self.builder(a, low, label.quantities)
                 for a, label in zip(structures, at_hand, strict=True)
             ]
-        stacked = Rows.stack([b.rows for b in [*high, *below]])
-        mean, v = self.project(stacked)
-        sizes = [len(b.rows) for b in [*high, *below]]
+        blocks = [*high, *below]
+        mean, v = self.project(Rows.stack([b.rows for b in blocks]))
+        sizes = [len(b.rows) for b in blocks]
         means, vs = mean.split(sizes), v.split(sizes, dim=1)
-        zero = self.observations.reference @ self.builder.counts
+        zero = (self.observations.reference @ self.builder.counts).tolist()
+        white = white_covariance(self.hyperparameters)
         results = []
         for k, block in enumerate(high):
             mu, vk = means[k], vs[k]
-            sigma = self._full(block.rows) - vk.mT @ vk
+            sigma = self.covariance(block.rows, block.rows) - vk.mT @ vk
+            noise = white_rows(white[level, level], block)
             if at_hand is not None:
                 other, vo = below[k], vs[len(high) + k]
-                label = at_hand[k]
-                noise = self.label_noise(other) + other.label_variance(label)
-                observed = self._full(other.rows) - vo.mT @ vo + noise.diag()
+                observed = self.covariance(other.rows, other.rows) - vo.mT @ vo
+                observed = (
+                    observed
+                    + (
+                        white_rows(white[low, low], other)
+                        + other.label_variance(at_hand[k])
+                    ).diag()
+                )
                 cross = self.covariance(other.rows, block.rows) - vo.mT @ vk
-                residual = other.observed(label, float(zero[low]))
-                residual = residual - means[len(high) + k]
+                i, j = matching_rows(other.quantity, block.quantity)
+                shared = white_rows(white[low, level], other)[i]
+                cross[i, j] += shared
+                # what the label at hand tells of the misfit is not noise any more
+                inherited = shared.square() / white_rows(white[low, low], other)[i]
+                noise[j] -= inherited
+                sigma[j, j] += inherited
+                residual = other.observed(at_hand[k], zero[low]) - means[len(high) + k]
                 mu, sigma = condition(mu, sigma, cross, observed, residual)
-            results.append((block, mu, sigma, self.label_noise(block), float(zero[level])))
+            results.append(RowPrediction(block, mu, sigma, noise, zero[level]))
         return results
-
-    def _full(self, rows: Rows) -> Tensor:
-        return self.covariance(rows, rows)
 
     def _covariance_of_data(self) -> Tensor:
         matrix = self.covariance(self.observations.rows)
-        matrix.diagonal().add_(
-            self.observations.noise_variance(self.hyperparameters.noise)
-        )
+        variance, shared = data_noise(self.hyperparameters, self.observations)
+        matrix.diagonal().add_(variance)
+        later, earlier = self.observations.pairs
+        matrix[later, earlier] += shared
         return matrix
 
 
@@ -354,82 +338,3 @@ def _group(
             f"permutations are 'auto', 'none' or a list of them, got {permutations!r}"
         )
     return declared_group(permutations, descriptor.symbols)
-
-
-def _at_prior_mean(
-    kernels: Sequence[str], mean: Float[Tensor, "p"]
-) -> Hyperparameters:
-    n = len(kernels)
-    one = torch.ones(n, dtype=torch.float64)
-    blank = Hyperparameters(tuple(kernels), one, one, one[1:], one.expand(3, n).T)
-    return blank.from_vector(mean)
-
-
-def _evidence_subset(
-    observations: Observations, largest: int, seed: int
-) -> Observations:
-    """Labels for the evidence: highest level, their pairs, then others at random."""
-    starts = observations.rows.starts
-    generator = np.random.default_rng([seed, 77])
-    order = generator.permutation(len(observations.structure))
-    top = max(observations.level)
-    paired = {
-        s
-        for s, level in zip(observations.structure, observations.level, strict=True)
-        if level == top
-    }
-    ranked = sorted(
-        order,
-        key=lambda i: (
-            0 if observations.level[i] == top else 1,
-            0 if observations.structure[i] in paired else 1,
-        ),
-    )
-    chosen: list[int] = []
-    n = 0
-    # the higher levels take at most two thirds, so that every level is heard
-    for i in ranked:
-        size = starts[i + 1] - starts[i]
-        share = 1.0 if observations.level[i] < top or top == 0 else 2 / 3
-        if n + size <= share * largest:
-            chosen.append(int(i))
-            n += size
-    return observations.blocks(sorted(chosen))
-
-
-def _as_prediction(
-    results: Sequence[tuple[StructureRows, Tensor, Tensor, Tensor, float]],
-    factor: Recalibration,
-) -> Prediction:
-    columns: dict[str, list] = {
-        f"{q}{k}": [] for q in ("energy", "forces") for k in ("", "_sigma", "_noise")
-    }
-    for block, mean, covariance, noise, zero in results:
-        energy, forces = block.quantity == ENERGY, block.quantity == FORCES
-        columns["energy"].append(zero + float(mean[energy][0]))
-        columns["energy_sigma"].append(_root(covariance[energy][:, energy].diagonal()))
-        columns["energy_noise"].append(noise[energy].sqrt().numpy())
-        u = block.basis
-        inner = covariance[forces][:, forces]
-        columns["forces"].append((u @ mean[forces]).reshape(-1, 3).numpy())
-        columns["forces_sigma"].append(_root(((u @ inner) * u).sum(1)).reshape(-1, 3))
-        spread = (u.square() @ noise[forces]).sqrt()
-        columns["forces_noise"].append(spread.reshape(-1, 3).numpy())
-    scale = {"energy": factor.energy, "forces": factor.forces}
-    arrays = {}
-    for name, values in columns.items():
-        quantity = name.split("_")[0]
-        array = np.array(values)
-        array = array.reshape(len(values)) if quantity == "energy" else array
-        arrays[name] = array if name == quantity else array * scale[quantity]
-    return Prediction(**arrays)
-
-
-def _root(variance: Float[Tensor, "n"]) -> np.ndarray:
-    """Square roots; rounding below zero is cut, anything more is an error."""
-    if (variance < -1e-6 * variance.abs().max() - 1e-12).any():
-        raise ArithmeticError(
-            f"a posterior variance came out negative ({float(variance.min()):.2e}): "
-            "the covariance matrix is too ill-conditioned"
-        )
-    return variance.clamp_min(0.0).sqrt().numpy()

@@ -35,9 +35,9 @@ class Hyperparameters:
     """
 
     kernels: tuple[str, ...]
-    lengthscale: Float[Tensor, "levels"]
-    scale: Float[Tensor, "levels"]
-    rho: Float[Tensor, "steps"]
+    lengthscale: Float[Tensor, " levels"]
+    scale: Float[Tensor, " levels"]
+    rho: Float[Tensor, " steps"]
     noise: Float[Tensor, "levels 3"]
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Hyperparameters:
         """Number of levels."""
         return len(self.kernels)
 
-    def to_vector(self) -> Float[Tensor, "p"]:
+    def to_vector(self) -> Float[Tensor, " p"]:
         """[log ℓ, log s, rho, log σ_E, log σ_F, log σ_S], each for all levels."""
         return torch.cat(
             [
@@ -71,7 +71,7 @@ class Hyperparameters:
             ]
         )
 
-    def from_vector(self, vector: Float[Tensor, "p"]) -> "Hyperparameters":
+    def from_vector(self, vector: Float[Tensor, " p"]) -> "Hyperparameters":
         """The hyperparameters of the same kernels that a vector stands for."""
         n = self.n_levels
         lengthscale, scale, rho, noise = vector.split([n, n, n - 1, 3 * n])
@@ -114,12 +114,12 @@ class HyperPrior:
     Entries outside `low` ... `high` are not visited.
     """
 
-    mean: Float[Tensor, "p"]
-    deviation: Float[Tensor, "p"]
-    low: Float[Tensor, "p"]
-    high: Float[Tensor, "p"]
+    mean: Float[Tensor, " p"]
+    deviation: Float[Tensor, " p"]
+    low: Float[Tensor, " p"]
+    high: Float[Tensor, " p"]
 
-    def log_density(self, vector: Float[Tensor, "p"]) -> Float[Tensor, ""]:
+    def log_density(self, vector: Float[Tensor, " p"]) -> Float[Tensor, ""]:
         """Sum of the log densities (normalised)."""
         z = (vector - self.mean) / self.deviation
         constant = self.deviation.log() + 0.5 * math.log(2 * math.pi)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,11 +31,11 @@ class StructureRows:
     """
 
     rows: Rows
-    quantity: Int[Tensor, "n"]
+    quantity: Int[Tensor, " n"]
     basis: Float[Tensor, "n_coordinates n_internal"]
     n_atoms: int
 
-    def observed(self, label: Label, reference: float) -> Float[Tensor, "n"]:
+    def observed(self, label: Label, reference: float) -> Float[Tensor, " n"]:
         """The label's values in the order of the rows, energy relative to `reference`."""
         parts = []
         if (self.quantity == ENERGY).any():
@@ -45,7 +46,7 @@ class StructureRows:
             parts.append(self.basis.T @ self.basis.new_tensor(forces).flatten())
         return torch.cat(parts)
 
-    def label_variance(self, label: Label) -> Float[Tensor, "n"]:
+    def label_variance(self, label: Label) -> Float[Tensor, " n"]:
         """The variance that the label itself brings, per row."""
         sigma = torch.tensor(
             [label.sigma.get(q, 0.0) for q in ("energy", "forces", "stress")],
@@ -71,7 +72,7 @@ class RowBuilder:
         )
 
     @property
-    def counts(self) -> Float[Tensor, "n_species"]:
+    def counts(self) -> Float[Tensor, " n_species"]:
         """Number of atoms of each species of `species`."""
         return self._counts[0]
 
@@ -100,7 +101,9 @@ class RowBuilder:
         return StructureRows(
             rows=Rows(
                 weight=weight,
-                direction=torch.cat([slopes.new_zeros(n_energy, slopes.shape[1]), slopes]),
+                direction=torch.cat(
+                    [slopes.new_zeros(n_energy, slopes.shape[1]), slopes]
+                ),
                 environment=torch.zeros(n, dtype=torch.long),
                 descriptor=environments.values,
                 level=torch.tensor([level]),
@@ -122,10 +125,10 @@ class Observations:
     """
 
     rows: Rows
-    values: Float[Tensor, "n"]
-    quantity: Int[Tensor, "n"]
-    n_atoms: Int[Tensor, "n"]
-    label_variance: Float[Tensor, "n"]
+    values: Float[Tensor, " n"]
+    quantity: Int[Tensor, " n"]
+    n_atoms: Int[Tensor, " n"]
+    label_variance: Float[Tensor, " n"]
     structure: tuple[int, ...]
     level: tuple[int, ...]
     reference: Float[Tensor, "levels n_species"]
@@ -133,12 +136,34 @@ class Observations:
     def __len__(self) -> int:
         return len(self.values)
 
-    def noise_variance(self, noise: Float[Tensor, "levels 3"]) -> Float[Tensor, "n"]:
-        """Variance of each row: σ_E^2 n_atoms, σ_F^2, plus the label's own."""
-        levels = self.rows.level[self.rows.environment]
-        return row_noise(noise, levels, self.quantity, self.n_atoms) + (
-            self.label_variance
-        )
+    @cached_property
+    def pairs(self) -> Int[Tensor, "2 n_pairs"]:
+        """Rows (later, earlier) that are the same observable of the same structure.
+
+        They belong to two levels; the levels above inherit the misfit of those below.
+        """
+        blocks: dict[int, list[int]] = {}
+        later, earlier = [], []
+        for i, structure in enumerate(self.structure):
+            for j in blocks.get(structure, []):
+                mine, other = matching_rows(
+                    self.block_quantity(i), self.block_quantity(j)
+                )
+                later.append(mine + self.rows.starts[i])
+                earlier.append(other + self.rows.starts[j])
+            blocks.setdefault(structure, []).append(i)
+        if not later:
+            return torch.zeros(2, 0, dtype=torch.long)
+        return torch.stack([torch.cat(later), torch.cat(earlier)])
+
+    @property
+    def row_level(self) -> Int[Tensor, " n"]:
+        """The level of each row."""
+        return self.rows.level[self.rows.environment]
+
+    def block_quantity(self, block: int) -> Int[Tensor, " r"]:
+        """The quantity of each row of a label."""
+        return self.quantity[self.rows.starts[block] : self.rows.starts[block + 1]]
 
     def blocks(self, chosen: Sequence[int]) -> "Observations":
         """These labels only (by their position), in this order."""
@@ -154,17 +179,6 @@ class Observations:
             tuple(self.level[i] for i in chosen),
             self.reference,
         )
-
-
-def row_noise(
-    noise: Float[Tensor, "levels 3"],
-    level: Int[Tensor, "n"],
-    quantity: Int[Tensor, "n"],
-    n_atoms: Int[Tensor, "n"],
-) -> Float[Tensor, "n"]:
-    """The noise variance of rows: σ_E^2 n_atoms for energies, σ_F^2 for forces."""
-    variance = noise.square()[level, quantity]
-    return torch.where(quantity == ENERGY, variance * n_atoms, variance)
 
 
 def reference_energies(
@@ -217,11 +231,28 @@ def observe(dataset: LabelledDataset, builder: RowBuilder) -> Observations:
         rows=Rows.stack([p.rows for p in parts]),
         values=torch.cat(values),
         quantity=torch.cat([p.quantity for p in parts]),
-        n_atoms=torch.cat(
-            [torch.full((len(p.quantity),), p.n_atoms) for p in parts]
-        ),
+        n_atoms=torch.cat([torch.full((len(p.quantity),), p.n_atoms) for p in parts]),
         label_variance=torch.cat(variances),
         structure=tuple(structures),
         level=tuple(levels),
         reference=reference,
     )
+
+
+def matching_rows(
+    left: Int[Tensor, " n"], right: Int[Tensor, " m"]
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """Rows of two labels of one structure that observe the same thing.
+
+    The rows of one geometry are always made in the same order (energy, then forces
+    along the same directions), so it is enough to match quantities.
+    """
+    pairs = []
+    for quantity in (ENERGY, FORCES):
+        i, j = (left == quantity).nonzero(), (right == quantity).nonzero()
+        if len(i) and len(j):
+            pairs.append((i.squeeze(-1), j.squeeze(-1)))
+    if not pairs:
+        empty = torch.zeros(0, dtype=torch.long)
+        return empty, empty
+    return torch.cat([i for i, _ in pairs]), torch.cat([j for _, j in pairs])

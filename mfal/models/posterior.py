@@ -22,7 +22,7 @@ class PoolPosterior(Protocol):
         """Where the rows of each block stand among all rows."""
         ...
 
-    def noise(self, block: int) -> Float[Tensor, "r"]:
+    def noise(self, block: int) -> Float[Tensor, " r"]:
         """Variance of the noise of each row of a block's label."""
         ...
 
@@ -46,12 +46,12 @@ def log_det(matrix: Float[Tensor, "*b r r"]) -> Float[Tensor, "*b"]:
 
 
 def condition(
-    mean: Float[Tensor, "a"],
+    mean: Float[Tensor, " a"],
     covariance: Float[Tensor, "a a"],
     cross: Float[Tensor, "b a"],
     observed: Float[Tensor, "b b"],
-    residual: Float[Tensor, "b"],
-) -> tuple[Float[Tensor, "a"], Float[Tensor, "a a"]]:
+    residual: Float[Tensor, " b"],
+) -> tuple[Float[Tensor, " a"], Float[Tensor, "a a"]]:
     """Mean and covariance of a Gaussian given another part of it.
 
     mean + C^T S^-1 r and covariance - C^T S^-1 C, with the covariance S of what was

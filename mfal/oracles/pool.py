@@ -117,6 +117,7 @@ class LabelPool:
         except TimeoutError:
             error = LabelError("timeout", f"not finished in {self.timeout:g} seconds")
         except (ProcessExpired, BrokenProcessPool) as death:
+            _end_group(getattr(death, "pid", None))  # what the dead worker started
             error = LabelError("crashed", self._cause(death))
         finally:
             self._running.discard(future)
@@ -126,7 +127,9 @@ class LabelPool:
 
     def _own_pool(self) -> ProcessPool:
         pool = getattr(self._own, "pool", None)
-        if pool is None or pool not in self._pools:
+        if pool in self._pools and not pool.active:  # its worker died while idle
+            self._end_worker(pool)
+        if pool not in self._pools:
             pool = self._own.pool = ProcessPool(
                 max_workers=1,
                 initializer=_prepare_worker,
@@ -169,11 +172,7 @@ class _WorkerProcess(SpawnProcess):
             super().start()
 
     def terminate(self) -> None:
-        if self.pid is None:
-            return
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # it has not made its group yet
+        if not _end_group(self.pid):  # it has not made its group yet
             super().terminate()
 
 
@@ -230,6 +229,17 @@ def _outlive_driver(timeout: float | None) -> None:
     if timeout is not None:
         time.sleep(timeout)
         os.killpg(0, signal.SIGKILL)
+
+
+def _end_group(worker: int | None) -> bool:
+    """Kill a worker and what it started; whether there was such a group."""
+    if not worker:
+        return False
+    try:
+        os.killpg(worker, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _failed(request: LabelRequest, error: LabelError, begin: float) -> LabelResult:

@@ -21,7 +21,7 @@ COST_KEY = "mfal_cpu_seconds"
 
 @dataclass(frozen=True)
 class Replay:
-    """The stored labels of `file` at the level `level` (by default, its own name).
+    """The stored labels of `path` at the level `level` (by default, its own name).
 
     A structure is found by `structure_key`. The cost charged is the stored
     `mfal_cpu_seconds`, else 0. The file is read once per process.
@@ -32,14 +32,14 @@ class Replay:
 
     counts_electrons: ClassVar[bool] = False
     fidelity: Fidelity
-    file: str
+    path: str
     level: str = ""
 
     def __post_init__(self) -> None:
         check_quantities(self.fidelity, QUANTITIES, "a replayed file")
-        if not Path(self.file).is_file():
+        if not Path(self.path).is_file():
             raise ValueError(
-                f"level {self.fidelity.name!r}: there is no file {self.file!r} to "
+                f"level {self.fidelity.name!r}: there is no file {self.path!r} to "
                 f"replay (looked for in {Path.cwd()})"
             )
 
@@ -52,27 +52,27 @@ class Replay:
         if label is None:
             raise OracleError(
                 "not_in_replay",
-                f"level {self.fidelity.name!r}: {self.file} holds no label of this "
+                f"level {self.fidelity.name!r}: {self.path} holds no label of this "
                 f"structure of {len(atoms)} atoms ({atoms.get_chemical_formula()})",
             )
         missing = [q for q in wanted if q not in label.quantities]
         if missing:
             raise OracleError(
                 "not_in_replay",
-                f"level {self.fidelity.name!r}: the label in {self.file} holds no "
+                f"level {self.fidelity.name!r}: the label in {self.path} holds no "
                 f"{missing[0]}",
             )
         return Calculation(
             label.only(wanted),
             converged=True,  # what a file holds was accepted when it was written
-            versions={"replay": self.file},
+            versions={"replay": self.path},
             cpu_seconds=cost,
         )
 
     def _labels(self) -> Mapping[str, tuple[Label, float]]:
         level = self.level or self.fidelity.name
-        state = Path(self.file).stat()
-        return _read(self.file, level, state.st_mtime_ns, state.st_size)
+        state = Path(self.path).stat()
+        return _read(self.path, level, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=16)

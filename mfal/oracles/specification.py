@@ -10,7 +10,7 @@ from typing import Any
 from mfal.data.fidelity import Fidelity
 from mfal.oracles.oracle import OracleError
 
-KINDS = {
+KINDS: dict[type, tuple[type, ...]] = {
     str: (str,),
     int: (int,),
     float: (int, float),
@@ -27,9 +27,9 @@ def check_options(oracle_type: type, fidelity: Fidelity) -> dict[str, Any]:
         ValueError: an option that is unknown, missing or of the wrong type.
     """
     known = {f.name: f for f in fields(oracle_type) if f.name != "fidelity"}
-    options = {k: v for k, v in fidelity.oracle.items() if k != "code"}
+    options: dict[str, Any] = {k: v for k, v in fidelity.oracle.items() if k != "code"}
     where = f"level {fidelity.name!r} (code {fidelity.oracle['code']!r})"
-    for name, value in options.items():
+    for name, value in tuple(options.items()):
         if name not in known:
             raise ValueError(
                 f"{where}: unknown option {name!r}{nearest(name, known)}; "
@@ -44,7 +44,7 @@ def check_options(oracle_type: type, fidelity: Fidelity) -> dict[str, Any]:
                 f"got {value!r}"
             )
         if float in allowed:
-            options[name] = float(value)
+            options[name] = float(options[name])
     for name, option in known.items():
         required = option.default is MISSING and option.default_factory is MISSING
         if required and name not in options:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,15 @@ class Drawing:
 
 
 def logarithmic(axes: Axes, which: str, values: np.ndarray) -> None:
-    """A logarithmic axis with ticks in plain numbers; linear where all are equal."""
-    if values.size == 0 or values.max() <= 1.02 * values.min():
+    """A logarithmic axis with ticks in plain numbers; linear where all are alike."""
+    if values.size == 0:
         return
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = values.min(), values.max()
+    if high <= 1.5 * low:
+        axis.set_major_locator(MaxNLocator(4))
+        (axes.set_xlim if which == "x" else axes.set_ylim)(0.8 * low, 1.2 * high)
+        return
     margin = (high / low) ** 0.05
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(low / margin, high * margin)
@@ -35,12 +39,14 @@ def logarithmic(axes: Axes, which: str, values: np.ndarray) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def spread_out(x: np.ndarray, n: int, *, logarithmic: bool) -> list[int]:
-    """Indices of at most n values that lie far enough apart; the last one always."""
-    place = np.log(np.maximum(x, 1e-12)) if logarithmic else x
-    gap = (place[-1] - place[0]) / (n - 0.5)
+def spread_out(axes: Axes, x: np.ndarray, n: int) -> list[int]:
+    """Indices of at most n values that lie far apart along x; the last one always."""
+    ends = np.array(axes.get_xlim())
+    logarithmic = axes.get_xscale() == "log"
+    low, high = np.log(ends) if logarithmic else ends
+    place = np.log(np.maximum(x, ends[0])) if logarithmic else x
     chosen = [len(x) - 1]
     for i in range(len(x) - 2, -1, -1):
-        if len(chosen) < n and place[chosen[-1]] - place[i] >= max(gap, 1e-9):
+        if len(chosen) < n and place[chosen[-1]] - place[i] >= (high - low) / n:
             chosen.append(i)
     return chosen[::-1]

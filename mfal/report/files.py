@@ -1,8 +1,6 @@
 """Figures as bytes, and files that are either the old or the new one, never half."""
 
 import io
-import os
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -26,21 +24,3 @@ def svg(figure: Figure) -> bytes:
     with matplotlib.rc_context(RC):
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
     return stream.getvalue()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it: written, synced, renamed.
-
-    Raises:
-        OSError: the file could not be written; what stood at `path` still stands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

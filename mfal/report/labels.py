@@ -5,7 +5,7 @@ from typing import Any
 
 from mfal.report.document import Document, cost_scale, finite, part
 from mfal.report.markup import missing, table
-from mfal.report.typography import MISSING, count, rounded, text
+from mfal.report.typography import MISSING, count, rounded, text, unbroken
 
 VISIBLE_IN_PRINT = 50
 """Rows of what was bought that are printed."""
@@ -34,7 +34,12 @@ def failure_table(document: Document) -> str:
                 MISSING if cost is None else rounded(cost / divisor),
             ]
         )
-    head = ["structure, level", "message", "tries", f"cost<small>{text(unit)}</small>"]
+    head = [
+        "structure, level",
+        "message",
+        "tries",
+        f"cost<small>{text(unbroken(unit))}</small>",
+    ]
     caption = "Labels that did not enter the training set."
     return table(caption, head, body, words=[1])
 
@@ -57,7 +62,7 @@ def bought_table(document: Document) -> str:
 
 
 def _bought_table(document: Document, rows: list[list[str]], caption: str) -> str:
-    unit = text(cost_scale(document)[1])
+    unit = text(unbroken(cost_scale(document)[1]))
     head = ["step", "level", "purpose", "struc\u00adture", "gain", "gain per cost"]
     return table(caption, [*head, f"cost<small>{unit}</small>"], rows, words=(1, 2))
 

@@ -184,7 +184,7 @@ def _label_counts(axes: Axes, document: Document, costs: np.ndarray) -> None:
     if not names or not part(records[-1], "n_labels"):
         return
     top = axes.secondary_xaxis("top")
-    chosen = spread_out(costs, 5, logarithmic=axes.get_xscale() == "log")
+    chosen = spread_out(axes, costs, 5)
     top.xaxis.set_minor_locator(NullLocator())
     top.set_xticks(
         costs[chosen],

@@ -1,6 +1,7 @@
 """The sections of the page: each function takes the document and gives HTML."""
 
 import json
+import re
 from collections.abc import Sequence
 
 from mfal.report import tables, wording
@@ -35,6 +36,8 @@ from mfal.report.typography import (
     text,
 )
 
+_UNIT = re.compile(r"(?<=\s)m?eV/(?:Å|atom)")  # a browser would break it at the slash
+
 
 def opening(results: Document) -> str:
     """Title, the first paragraph, why it stopped, and the plan."""
@@ -61,7 +64,7 @@ def opening(results: Document) -> str:
         [
             f"<h1>{text(part(results, 'name') or 'campaign')}</h1>",
             paragraph(" · ".join(filter(None, about)), "about"),
-            paragraph(lead, "lead"),
+            paragraph(_UNIT.sub(r'<span class="unit">\g<0></span>', lead), "lead"),
             paragraph(f"Stopped: {text(reason).rstrip('.')}.") if reason else "",
             bullets(text(sentence) for sentence in part(results, "plan") or []),
         ]

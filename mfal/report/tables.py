@@ -20,6 +20,7 @@ from mfal.report.typography import (
     percent,
     rounded,
     text,
+    unbroken,
     with_error,
 )
 
@@ -117,13 +118,13 @@ def level_table(document: Document) -> str:
         )
     if not body:
         return missing("No levels are recorded.")
-    raw_unit = text(part(document, "budget", "unit") or "CPU s")
+    raw_unit = text(unbroken(str(part(document, "budget", "unit") or "CPU s")))
     head = [
         "level",
         "done",
         "failed",
         "quaran\u00adtined",
-        f"spent<small>{text(unit)}</small>",
+        f"spent<small>{text(unbroken(unit))}</small>",
         f"one label<small>{raw_unit}</small>",
     ]
     return table("Labels and their cost; a failed label is charged too.", head, body)

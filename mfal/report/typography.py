@@ -71,7 +71,12 @@ def percent(fraction: Any, digits: int = 0) -> str:
 
 def amount(value: Any, unit: str, digits: int = 3) -> str:
     """A number with its unit, on one line."""
-    return f"{rounded(value, digits)}{SPACE}{unit.replace(' ', SPACE)}"
+    return f"{rounded(value, digits)}{SPACE}{unbroken(unit)}"
+
+
+def unbroken(unit: str) -> str:
+    """A unit that is not broken over two lines."""
+    return unit.replace(" ", SPACE)
 
 
 def listed(items: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def contents(path):
         tables = [r[0] for r in connection.execute("SELECT name FROM sqlite_master")]
         return {
             table: [
-                {k: row[k] for k in row.keys() if k != "time" and k[-3:] != "_at"}
+                {k: v for k, v in dict(row).items() if k != "time" and k[-3:] != "_at"}
                 for row in connection.execute(f"SELECT * FROM {table}")
             ]
             for table in ("meta", "structures", "steps", "labels", "events")

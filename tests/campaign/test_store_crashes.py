@@ -172,6 +172,27 @@ def test_a_disk_that_fills_up_keeps_what_was_recorded(path):
     assert len(contents(path)["events"]) >= n_recorded
 
 
+@pytest.mark.faults
+def test_status_undoes_what_a_killed_writer_left_half_written_in_the_file(path):
+    campaign(path).close()
+    before = contents(path)
+    size = path.stat().st_size
+
+    def run():
+        logging.disable()
+        store = CampaignStore(path)
+        store._connection.execute("PRAGMA cache_size = 1")  # pages are written early
+        with store.batch():
+            for label_id in range(1, 7):
+                store.log_event("note", "x" * 50_000, label_id)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    in_child(run)
+    left = sum(file.stat().st_size for file in path.parent.iterdir())
+    assert left > size + 250_000
+    assert contents(path) == before
+
+
 def test_a_failed_commit_leaves_nothing_and_the_store_usable(path):
     campaign(path).close()
     before = contents(path)

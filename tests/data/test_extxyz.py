@@ -308,3 +308,39 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, dataset, monkeypatch
         write_extxyz(path, dataset)
     assert path.read_text() == GOOD
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_the_old_file_is_not_disturbed_by_a_new_one(tmp_path, dataset):
+    path = tmp_path / "data.extxyz"
+    path.write_text(GOOD)
+    with path.open() as reader:
+        write_extxyz(path, dataset)
+        assert reader.read() == GOOD
+    assert read_extxyz(path).levels == ("pbe",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PBE/def2-SVP",
+        "a b",
+        "T",
+        "1",
+        "1,2",
+        "nan",
+        "=",
+        "a=",
+        "\\",
+        '"',
+        "{",
+        "é",
+        "_JSON 1",
+    ],
+)
+def test_any_name_of_a_level_is_read_back(tmp_path, dataset, name):
+    path = tmp_path / "data.extxyz"
+    label = Label(-1.0, sigma={"energy": 0.1})
+    write_extxyz(
+        path, LabelledDataset(dataset.structures, (Fidelity(name),), {(0, name): label})
+    )
+    assert read_extxyz(path).label(0, name).sigma == {"energy": 0.1}

@@ -127,6 +127,7 @@ class Reports(Sound):
             self.note,
             {
                 "threads": [pool["num_threads"] for pool in threadpool_info()],
+                "pid": os.getpid(),
                 "torch": "torch" in sys.modules,
                 "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
                 "main": getattr(sys.modules["__main__"], "__file__", None),

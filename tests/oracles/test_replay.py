@@ -25,7 +25,7 @@ def stored(tmp_path):
 
 
 def replay(path, name="high", quantities=("energy", "forces"), **options):
-    specification = {"code": "replay", "file": str(path), **options}
+    specification = {"code": "replay", "path": str(path), **options}
     return Fidelity(name, specification, quantities)
 
 

@@ -84,3 +84,12 @@ def test_an_error_of_zero_does_not_break_the_logarithmic_axis(results):
     figure = draw_learning_curve(results, "forces").figure
     figure.draw_without_rendering()
     assert np.isfinite(figure.axes[0].get_ylim()).all()
+
+
+def test_costs_that_are_alike_get_few_ticks(results):
+    results["learning_curve"] = results["learning_curve"][:2]
+    axes = draw_learning_curve(results, "forces").figure.axes[0]
+    assert axes.get_xscale() == "linear"
+    assert len(axes.get_xticks()) <= 6
+    top = axes.child_axes[0]
+    assert [tick.get_text() for tick in top.get_xticklabels()] == ["360\n8"]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mfal.report.files import write_atomically
+from mfal.data.files import write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -1,0 +1,205 @@
+r"""Acquisition functions over a pool: how much a label tells, and of what.
+
+Each is a BoTorch acquisition function: `forward(X)` takes X of shape b x q x 1 that
+holds positions in the pool (as floats, BoTorch's way) and returns b values, the joint
+value of q labels given those already picked (`condition_on`, `X_pending`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from botorch.acquisition import AcquisitionFunction
+from jaxtyping import Float
+from torch import Tensor
+
+from mfal.models.posterior import PoolPosterior, log_det
+
+
+class PoolAcquisition(AcquisitionFunction):
+    """Abstract: a value of labels of a pool, exact under conditioning on picks.
+
+    Conditioning keeps U = M^-1 Σ(picks, pool), M the Cholesky factor of the covariance
+    of the picks' labels (noise included), so that Σ | picks = Σ - U^T U: the variance of
+    a Gaussian does not need the values, and pending labels are exact.
+    """
+
+    def __init__(self, posterior: PoolPosterior) -> None:
+        super().__init__(model=posterior)  # type: ignore[arg-type]
+        self.posterior = posterior
+        self._picked: list[int] = []
+        n_rows = posterior.slices[-1].stop
+        self._updates = torch.zeros(0, n_rows, dtype=torch.float64)
+
+    @property
+    def picked(self) -> tuple[int, ...]:
+        """Blocks that are conditioned on, in order."""
+        return tuple(self._picked)
+
+    def condition_on(self, block: int) -> None:
+        """Takes a label as bought (or running), with a value not known yet."""
+        where = self.posterior.slices[block]
+        cross = self.posterior.cross([block]) - (
+            self._updates[:, where].mT @ self._updates
+        )
+        observed = cross[:, where] + self.posterior.noise(block).diag()
+        factor = torch.linalg.cholesky(observed)
+        update = torch.linalg.solve_triangular(factor, cross, upper=False)
+        self._updates = torch.cat([self._updates, update])
+        self._picked.append(block)
+
+    def set_X_pending(self, X_pending: Float[Tensor, "m 1"] | None = None) -> None:
+        """BoTorch's protocol: the labels that are running."""
+        wanted = (
+            [] if X_pending is None else X_pending.round().long().flatten().tolist()
+        )
+        if wanted[: len(self._picked)] != self._picked:
+            raise ValueError(
+                f"labels {self._picked} are conditioned on already and cannot be taken "
+                "back: make a new acquisition function"
+            )
+        for block in wanted[len(self._picked) :]:
+            self.condition_on(block)
+
+    def covariance(self, block: int) -> Float[Tensor, "r r"]:
+        """Covariance of a block's latent values given the data and the picks."""
+        update = self._updates[:, self.posterior.slices[block]]
+        return self.posterior.covariance(block) - update.mT @ update
+
+    def joint_covariance(self, blocks: Sequence[int]) -> Float[Tensor, "r r"]:
+        """Covariance of several blocks' latent values given the data and the picks."""
+        columns = self._columns(blocks)
+        update = self._updates[:, columns]
+        return self.posterior.cross(blocks)[:, columns] - update.mT @ update
+
+    def joint_noise(self, blocks: Sequence[int]) -> Float[Tensor, " r"]:
+        """Noise variance of several blocks' labels."""
+        return torch.cat([self.posterior.noise(b) for b in blocks])
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """The value of these labels together."""
+        raise NotImplementedError
+
+    def forward(self, X: Float[Tensor, "b q 1"]) -> Float[Tensor, " b"]:
+        """Values of sets of q labels, given by their positions in the pool."""
+        sets = X.round().long().squeeze(-1).tolist()
+        return X.new_tensor([self.value(blocks) for blocks in sets])
+
+    def _columns(self, blocks: Sequence[int]) -> Tensor:
+        slices = [self.posterior.slices[b] for b in blocks]
+        return torch.cat([torch.arange(s.start, s.stop) for s in slices])
+
+    def _covariance_of(self, blocks: Sequence[int]) -> Tensor:
+        return (
+            self.covariance(blocks[0])
+            if len(blocks) == 1
+            else self.joint_covariance(blocks)
+        )
+
+
+class MaximumVariance(PoolAcquisition):
+    """Mean posterior variance of the rows of a label, energies and forces in their units.
+
+    Source: MacKay (1992), Neural Comput. 4, 590, section 3.
+    """
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """Trace of the covariance over its size."""
+        return float(self._covariance_of(blocks).diagonal().mean())
+
+
+class ParameterInformation(PoolAcquisition):
+    r"""Information of a label about the latent function (D-optimality, BALD), in nats.
+
+    .. math:: I(y; f) = 1/2 [\log\det(Σ + N) - \log\det N]
+
+    Source: Lindley (1956); Houlsby et al. (2011), arXiv:1112.5745, for a GP.
+    """
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """Half the log det ratio of predicted and noise covariance."""
+        covariance = self._covariance_of(blocks)
+        noise = self.joint_noise(blocks)
+        return 0.5 * float(log_det(covariance + noise.diag()) - noise.log().sum())
+
+
+class TargetInformation(PoolAcquisition):
+    r"""Information of a label about the highest level on a target set, in nats.
+
+    .. math:: I(y_c; f_T) = 1/2 [\log\det(Σ_c + N) - \log\det(Σ_{c|T} + N)]
+
+    T are blocks of the pool kept apart from the candidates (a trajectory, a part of the
+    pool), which one wants to know up to a tolerance: it enters as noise of T, and what
+    is known well enough already attracts no label. Conditioning on T is done once for
+    all candidates. See DESIGN.md section 4; Cover & Thomas (2006), eq. 8.48.
+
+    `tolerance` holds the variance tolerated per row of T.
+
+    Raises:
+        ValueError: no targets, or a tolerance that is not positive.
+    """
+
+    def __init__(
+        self,
+        posterior: PoolPosterior,
+        targets: Sequence[int],
+        tolerance: Float[Tensor, " t"],
+    ) -> None:
+        super().__init__(posterior)
+        if not targets:
+            raise ValueError(
+                "target information needs targets: name blocks of the pool"
+            )
+        columns = self._columns(targets)
+        if len(tolerance) != len(columns) or not (tolerance > 0).all():
+            raise ValueError(
+                f"the tolerance is a positive variance for each of the {len(columns)} "
+                f"rows of the targets, got {len(tolerance)} values"
+            )
+        cross = posterior.cross(targets)
+        factor = torch.linalg.cholesky(cross[:, columns] + tolerance.diag())
+        self._on_targets = torch.linalg.solve_triangular(factor, cross, upper=False)
+
+    def condition_on(self, block: int) -> None:
+        """Takes a label as bought, in the posterior with and without the targets."""
+        where = self.posterior.slices[block]
+        cross = self.posterior.cross([block]) - (
+            self._on_targets[:, where].mT @ self._on_targets
+        )
+        observed = cross[:, where] + self.posterior.noise(block).diag()
+        factor = torch.linalg.cholesky(observed)
+        update = torch.linalg.solve_triangular(factor, cross, upper=False)
+        super().condition_on(block)
+        self._on_targets = torch.cat([self._on_targets, update])
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """Half the log det ratio of the labels without and with the targets known."""
+        noise = self.joint_noise(blocks).diag()
+        without = self._covariance_of(blocks) + noise
+        columns = self._columns(blocks)
+        update = self._on_targets[:, columns]
+        own = self._updates[:, columns]
+        # own updates belong to the posterior without targets: put them back first
+        given = without + own.mT @ own - update.mT @ update
+        return 0.5 * float(log_det(without) - log_det(given))
+
+
+class Random(PoolAcquisition):
+    """A random value for each label: the honest baseline.
+
+    The values are drawn once, from the seed.
+    """
+
+    def __init__(self, posterior: PoolPosterior, seed: int) -> None:
+        super().__init__(posterior)
+        generator = torch.Generator().manual_seed(seed)
+        self._values = torch.rand(
+            len(posterior.slices), generator=generator, dtype=torch.float64
+        )
+
+    def condition_on(self, block: int) -> None:
+        """Remembers the pick; nothing else depends on it."""
+        self._picked.append(block)
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """The sum of the labels' random values."""
+        return float(self._values[list(blocks)].sum())

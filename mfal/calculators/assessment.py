@@ -1,0 +1,92 @@
+"""How good a potential is on labels: errors, honesty of its error bars, speed."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ase import Atoms
+
+from mfal.data import LabelledDataset, structure_key
+from mfal.models.evaluation import evaluation
+from mfal.models.exact import ExactPotential
+
+TIMED = 64
+"""Largest number of structures that are predicted to measure the speed."""
+
+
+def assess(
+    model: ExactPotential,
+    dataset: LabelledDataset,
+    level: str | None = None,
+    at_hand: str | None = None,
+) -> dict[str, Any]:
+    """Errors and calibration on the labels of a level (the highest), as plain JSON.
+
+    `energy` is in meV per atom, `forces` in eV/A (`mfal.models.calibration.metrics`,
+    with sigmas of labels: epistemic and noise). With `at_hand` each prediction is
+    conditioned on the label of that lower level which `dataset` holds for the same
+    structure; `n_left_out` structures have none. `n_seen` are in the training set at
+    the level: errors on them say little. `seconds_per_atom` leaves out what the label
+    at hand costs.
+
+    Raises:
+        ValueError: a level that the model does not know or the data do not hold.
+    """
+    level = model.levels[model.level_index(level)]
+    for name in (level, *([] if at_hand is None else [at_hand])):
+        if name not in dataset.levels:
+            model.level_index(name)
+            raise ValueError(
+                f"the data hold no label of level {name!r}, only of "
+                f"{', '.join(dataset.levels) or 'none'}: if the files do not name "
+                "their level, say it with --level"
+            )
+    chosen = dataset.labelled(level)
+    complete = chosen if at_hand is None else dataset.paired(at_hand, level)
+    if not complete:
+        raise ValueError(
+            f"no structure has a label both of {at_hand!r} (at hand) and of {level!r}: "
+            f"label the same structures at {at_hand!r} first"
+        )
+    structures = [dataset.structures[i] for i in complete]
+
+    def predict(chosen: slice) -> Any:
+        low = None if at_hand is None else [dataset.labels[i, at_hand] for i in complete]
+        return model.predict(
+            structures[chosen],
+            level,
+            at_hand=None if low is None else low[chosen],
+            at_hand_level=at_hand,
+            calibrated=level == model.levels[-1],  # factors are of no other level
+        )
+
+    found = predict(slice(None))
+    labels = [dataset.labels[i, level] for i in complete]
+    seen = {structure_key(model.structures[i]) for i in model.dataset.labelled(level)}
+    bare: Callable[[slice], Any] = predict
+    if at_hand is None:
+        bare = lambda chosen: model.mean(structures[chosen], level)  # noqa: E731
+    return {
+        "level": level,
+        "at_hand": at_hand,
+        "n_structures": len(structures),
+        "n_atoms": sum(len(atoms) for atoms in structures),
+        "n_left_out": len(chosen) - len(complete),
+        "n_seen": sum(structure_key(atoms) in seen for atoms in structures),
+        **evaluation(found, labels),
+        "seconds_per_atom": {
+            "energy+forces": _seconds_per_atom(bare, structures),
+            "energy+forces+uncertainties": _seconds_per_atom(predict, structures),
+        },
+    }
+
+
+def _seconds_per_atom(
+    predict: Callable[[slice], Any], structures: Sequence[Atoms]
+) -> float:
+    """Wall time per atom of the first structures, after one that is not timed."""
+    predict(slice(1))
+    begin = time.perf_counter()
+    predict(slice(TIMED))
+    seconds = time.perf_counter() - begin
+    return seconds / sum(len(atoms) for atoms in structures[:TIMED])

@@ -1,0 +1,421 @@
+"""A campaign: ask, label, tell, learn, until the budget is spent.
+
+The store is the truth. Every choice depends only on the labels of earlier steps, the
+configuration and its seed, so a campaign that was killed makes the same choices when it
+is run again as one that was not.
+"""
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Event, current_thread, main_thread
+from typing import Any
+
+from mfal.acquisition import cost_ratio, diagnose, low_level_first
+from mfal.campaign import choosing
+from mfal.campaign.baselines import comparison
+from mfal.campaign.config import CampaignConfig, ConfigError
+from mfal.campaign.document import final_evaluation, results_document
+from mfal.campaign.labelling import label_step
+from mfal.campaign.learning import (
+    HeldOut,
+    fit_from_record,
+    fit_record,
+    learn,
+    recalibrated,
+)
+from mfal.campaign.ledger import Ledger
+from mfal.campaign.lock import CampaignLock
+from mfal.campaign.records import LabelRequest, StoredStep
+from mfal.campaign.store import CampaignStore
+from mfal.data import LabelledDataset, canonical, read_extxyz
+from mfal.data.files import write_text
+from mfal.descriptors import find_group
+from mfal.models.exact import ExactPotential
+from mfal.models.storage import save_potential
+from mfal.oracles import LabelPool, sample_md, validate_specification
+
+_logger = logging.getLogger(__name__)
+
+LEARNING = ("pilot", "sweep", "acquired")
+"""Phases that end with a fit."""
+
+
+class Campaign:
+    """One campaign in a directory; `run` starts or resumes it.
+
+    `executor` labels (by default `config.execution.workers` processes of one thread);
+    `progress` is told in words what goes on.
+
+    Raises:
+        ConfigError: a level that cannot be run, or a directory that holds another
+            campaign.
+        ValueError: a directory that cannot be written.
+        CampaignLocked: another process drives this campaign.
+    """
+
+    def __init__(
+        self,
+        config: CampaignConfig,
+        directory: str | os.PathLike[str],
+        *,
+        executor: LabelPool | Executor | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.directory = Path(directory)
+        self.fidelities = {f.name: f for f in config.fidelities()}
+        self.progress = progress or (lambda text: None)
+        self._executor = executor
+        self._stop = Event()
+        self._number = 1
+        self._known: tuple[int, ExactPotential] | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Runs to the end and returns the results (see `mfal.campaign.document`).
+
+        Raises:
+            Paused: on SIGTERM or SIGINT, with everything finished in the store.
+            TooManyFailures: see `mfal.campaign.labelling`.
+            StoreWriteError: the disk is full; the last good state stands.
+        """
+        for fidelity in self.fidelities.values():
+            validate_specification(
+                fidelity, set(self.config.system.atoms().get_chemical_symbols())
+            )
+        with CampaignLock(self.directory), self._opened(), self._listening():
+            self._draw_pool()
+            self._step("pilot", lambda n: choosing.pilot_requests(*self._pool))
+            if self.config.validation:
+                self._step(
+                    "validation", lambda n: choosing.heldout_requests(*self._pool)
+                )
+            self._plan()
+            for level in self.plan["sweep"]:
+                self._step("sweep", partial(self._sweep, level))
+            while self._step("acquired", self._ask):
+                pass
+            self._finish()
+            return self._write_results()
+
+    def stop(self) -> None:
+        """Asks the campaign to pause as soon as it can; callable from any thread."""
+        self._stop.set()
+
+    def _draw_pool(self) -> None:
+        if self.store.structures():
+            return
+        pool = self.config.pool
+        if pool.sampler == "file":
+            assert pool.path is not None  # the configuration demands it
+            dataset = read_extxyz(pool.path, labels_required=False)
+            structures = list(dataset.structures[: pool.size])
+            if len(structures) < pool.size:
+                raise ConfigError(
+                    f"pool.size: {pool.path} holds {len(structures)} structures, "
+                    f"{pool.size} are wanted: lower pool.size"
+                )
+        else:
+            level = self.fidelities[self.config.pool_level]
+            self.progress(
+                f"drawing {pool.size} geometries by {level.name} dynamics at "
+                f"{pool.temperature:g} K"
+            )
+            structures = sample_md(
+                self.config.system.atoms(),
+                level,
+                size=pool.size,
+                temperature=pool.temperature,
+                timestep=pool.timestep,
+                interval=pool.interval,
+                equilibration=pool.equilibration,
+                friction=pool.friction,
+                seed=self.config.seed,
+            )
+        roles = choosing.assign_roles(self.config, len(structures))
+        atoms = [canonical(a) for a in structures]
+        self.store.add_structures(list(zip(atoms, roles, strict=True)))
+
+    @property
+    def _pool(self) -> tuple[CampaignConfig, list]:
+        return self.config, self.store.structures()
+
+    def _step(
+        self, phase: str, ask: Callable[[int], list[LabelRequest]]
+    ) -> StoredStep | None:
+        """One step: asked once, labelled, learned from; what is in the store stays."""
+        number = self._number
+        stored = {s.step: s for s in self.store.steps()}
+        if number not in stored:
+            self.progress(f"step {number}: choosing ({phase})")
+            requests = ask(number)
+            if not requests:
+                return None
+            self.store.open_step(number, phase, {}, requests)
+        elif stored[number].phase != phase:
+            return None  # resumed after this phase had ended
+        if number not in stored or stored[number].state == "open":
+            label_step(
+                self.store,
+                number,
+                self.fidelities,
+                self.config.execution,
+                self._labels,
+                self.directory / "spool",
+                self._stop,
+                self.progress,
+            )
+            self.store.finish_step(number, self._learn(number, phase))
+            self._write_results()
+        self._number += 1
+        return next(s for s in self.store.steps() if s.step == number)
+
+    def _plan(self) -> None:
+        """Which levels are worth buying: the verdict on the pilot's paired labels."""
+        if self.store.meta("plan") is not None:
+            return
+        dataset, _ = self.store.dataset(
+            tuple(self.fidelities.values()), purposes=("pilot",)
+        )
+        names = dataset.levels
+        costs = Ledger(self.config, self.store).estimates(up_to_step=self._number - 1)
+        if names[-1] not in costs:
+            raise ConfigError(
+                f"every pilot label of the highest level {names[-1]!r} failed: see "
+                "`mfal status` for the reasons, and `mfal doctor`"
+            )
+        use, sentences, verdicts = [], [], []
+        for low in names[:-1]:
+            pairs = [
+                (dataset.labels[i, low].forces, dataset.labels[i, names[-1]].forces)
+                for i in dataset.paired(low, names[-1])
+            ]
+            forces = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if len(forces) < 3:
+                use.append(low)
+                sentences.append(
+                    f"{low} and {names[-1]} share forces on {len(forces)} geometries: "
+                    "too few for a verdict, the low level is used."
+                )
+                continue
+            verdict = diagnose(
+                [a for a, _ in forces], [b for _, b in forces], (low, names[-1])
+            )
+            verdicts.append(vars(verdict))
+            sentences.append(verdict.sentence)
+            if verdict.useful:
+                use.append(low)
+        threshold = self.config.acquisition.low_level_first_above
+        sweep = []
+        for low in use:
+            ratio = cost_ratio(costs, low, names[-1])
+            if low_level_first(ratio, threshold):
+                sweep.append(low)
+                sentences.append(
+                    f"{low} is {ratio:,.0f} times cheaper than {names[-1]}: the pool is "
+                    f"labelled at {low} first, then only {names[-1]} is chosen."
+                )
+        plan = {
+            "levels": [*use, names[-1]],
+            "sweep": sweep,
+            "sentences": sentences,
+            "diagnosis": verdicts[0] if verdicts else None,
+            "costs": {name: vars(cost) for name, cost in costs.items()},
+            "budget": Ledger(self.config, self.store).total(costs),
+        }
+        self.store.set_meta("plan", json.dumps(plan))
+        for sentence in sentences:
+            _logger.info(sentence)
+            self.progress(sentence)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The levels that are bought and the budget, settled after the pilot."""
+        return json.loads(self.store.meta("plan") or "null")
+
+    def _asked(self) -> set[tuple[int, str]]:
+        return {(label.structure_id, label.level) for label in self.store.labels()}
+
+    def _sweep(self, level: str, number: int) -> list[LabelRequest]:
+        requests = choosing.sweep_requests(
+            self.store.structures(), level, self._asked()
+        )
+        ledger = Ledger(self.config, self.store)
+        cost = ledger.estimates()[level].mean
+        affordable = int((self.plan["budget"] - ledger.spent()) / cost)
+        return requests[: max(affordable, 0)]
+
+    def _ask(self, number: int) -> list[LabelRequest]:
+        ledger = Ledger(self.config, self.store)
+        left = self.plan["budget"] - ledger.spent()
+        costs = ledger.estimates(up_to_step=number - 1)
+        model, positions = self._model(number - 1)
+        cheapest = min(costs[level].mean for level in model.levels)
+        if left < min(costs[model.levels[-1]].mean, cheapest):
+            reason = "the budget is spent: what is left does not pay for another label"
+        else:
+            requests = choosing.best_requests(
+                self.config,
+                model,
+                self.store.structures(),
+                positions,
+                self._asked(),
+                costs,
+                left,
+                number,
+            )
+            if requests:
+                return requests
+            reason = "nothing is left to buy: no affordable label is missing"
+        self.store.set_meta("stopping_reason", reason)
+        return []
+
+    def _levels(self) -> list[str]:
+        return self.plan["levels"] if self.plan else list(self.fidelities)
+
+    def _dataset(self, step: int) -> tuple[LabelledDataset, list[int]]:
+        fidelities = tuple(self.fidelities[name] for name in self._levels())
+        return self.store.dataset(fidelities, up_to_step=step)
+
+    def _group(self) -> list[list[int]] | str:
+        """Permutations of like atoms, found once, from the whole pool."""
+        wanted = self.config.model.permutations
+        if wanted != "auto":
+            return wanted if wanted == "none" else [list(p) for p in wanted]
+        known = self.store.meta("permutations")
+        if known is None:
+            group = find_group([s.atoms for s in self.store.structures()])
+            known = json.dumps(group.tolist())
+            self.store.set_meta("permutations", known)
+        return json.loads(known)
+
+    def _model(self, step: int) -> tuple[ExactPotential, dict[int, int]]:
+        """The model at the end of a step, and where structures stand in its data."""
+        dataset, ids = self._dataset(step)
+        positions = {structure: i for i, structure in enumerate(ids)}
+        if self._known is None or self._known[0] != step:
+            record = next(
+                s.info
+                for s in reversed(self.store.steps())
+                if s.step <= step and "fit" in s.info
+            )
+            model = ExactPotential.with_fit(
+                dataset, fit_from_record(record["fit"]), permutations=self._group()
+            )
+            self._known = (step, recalibrated(model, record))
+        return self._known[1], positions
+
+    def _learn(self, number: int, phase: str) -> dict[str, Any]:
+        """Fits all labels so far; levels below that did not change are held."""
+        if phase not in LEARNING:
+            return {}
+        self.progress(f"step {number}: learning")
+        dataset, _ = self._dataset(number)
+        steps = [s for s in self.store.steps() if s.step < number and "fit" in s.info]
+        start, hold = None, 0
+        if steps:
+            last = steps[-1]
+            previous = fit_from_record(last.info["fit"])
+            same_levels = last.info["levels"] == list(dataset.levels)
+            swept_now = phase == "sweep" or last.phase == "pilot"
+            if same_levels and not swept_now:
+                start = previous.hyperparameters
+                bought = {x.level for x in self.store.labels(step=number)}
+                hold = min(dataset.levels.index(b) for b in bought)
+        model = ExactPotential.fit(
+            dataset,
+            permutations=self._group(),
+            kernel=self.config.model.kernel,
+            start=start,
+            hold_below=hold,
+            seed=self.config.seed,
+        )
+        model, record = learn(model, self._heldout(dataset.levels))
+        self._known = (number, model)
+        record |= {"fit": fit_record(model.fitted), "levels": list(dataset.levels)}
+        return record
+
+    def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
+        dataset, _ = self.store.dataset(
+            tuple(self.fidelities[name] for name in levels), roles=("heldout",)
+        )
+        return HeldOut(dataset) if len(dataset) else None
+
+    def _finish(self) -> None:
+        if self.store.meta("evaluation") is not None:
+            return
+        model, _ = self._model(self._number - 1)
+        heldout = self._heldout(model.levels)
+        save_potential(model, self.directory / "model")
+        rows: list[dict[str, Any]] = []
+        if heldout is not None and heldout.structures:
+            self.progress("comparing with random and single-level labels")
+            bought = [
+                x.structure_id
+                for x in self.store.labels(state="done", level=model.levels[-1])
+                if x.purpose in LEARNING
+            ]
+            _, ids = self._dataset(self._number - 1)
+            order = [ids.index(i) for i in bought]
+            rows = comparison(model, heldout, order, seed=self.config.seed)
+        result = final_evaluation(model, heldout)
+        self.store.set_meta("comparison", json.dumps(rows))
+        self.store.set_meta("evaluation", json.dumps(result))
+
+    def _write_results(self) -> dict[str, Any]:
+        results = results_document(self.config, self.store)
+        write_text(self.directory / "results.json", json.dumps(results, indent=1))
+        return results
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """The store, checked against the configuration, and the workers."""
+        self.store = CampaignStore(self.directory / "campaign.sqlite")
+        self._number, self._known = 1, None
+        try:
+            digest = self.store.meta("digest")
+            if digest not in (None, self.config.digest()):
+                raise ConfigError(
+                    f"{self.directory} holds a campaign with another configuration: "
+                    "give another --dir, or the configuration it was started with"
+                )
+            if digest is None:
+                self.store.set_meta("config", self.config.canonical_json())
+                self.store.set_meta("folder", str(self.config.folder))
+                self.store.set_meta("digest", self.config.digest())
+            else:
+                resumed = int(self.store.meta("resumed") or 0) + 1
+                self.store.set_meta("resumed", str(resumed))
+                self.store.reset_running()
+            if self._executor is not None:
+                self._labels = self._executor
+                yield
+                return
+            execution = self.config.execution
+            with LabelPool(execution.workers, timeout=execution.timeout) as pool:
+                self._labels = pool
+                yield
+        finally:
+            self.store.close()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """SIGTERM and SIGINT pause the campaign instead of killing it."""
+        if current_thread() is not main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, lambda *_: self.stop())
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

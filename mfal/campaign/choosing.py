@@ -1,0 +1,143 @@
+"""What is asked for next: the pilot, the sweep of a cheap level, the best labels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from mfal.acquisition import (
+    Candidate,
+    CostEstimate,
+    MaximumVariance,
+    Pick,
+    PoolAcquisition,
+    Random,
+    TargetInformation,
+    select_batch,
+)
+from mfal.campaign.config import AcquisitionConfig, CampaignConfig
+from mfal.campaign.records import LabelRequest, StoredStructure
+from mfal.models.exact import ExactPotential
+from mfal.models.observations import ENERGY
+from mfal.models.pool import ExactPool, PoolEntry
+
+
+def assign_roles(config: CampaignConfig, n_structures: int) -> list[str]:
+    """The role of each structure: held out and targets at random, the rest candidates."""
+    order = np.random.default_rng([config.seed, 1]).permutation(n_structures)
+    roles = ["candidate"] * n_structures
+    for i in order[: config.validation]:
+        roles[i] = "heldout"
+    for i in order[config.validation : config.validation + config.targets]:
+        roles[i] = "target"
+    return roles
+
+
+def pilot_requests(
+    config: CampaignConfig, structures: Sequence[StoredStructure]
+) -> list[LabelRequest]:
+    """Random candidates, each at every level."""
+    candidates = [s.id for s in structures if s.role == "candidate"]
+    chosen = np.random.default_rng([config.seed, 2]).choice(
+        candidates, size=config.pilot, replace=False
+    )
+    return [
+        LabelRequest(int(i), level.name, "pilot")
+        for level in config.levels
+        for i in sorted(chosen)
+    ]
+
+
+def heldout_requests(
+    config: CampaignConfig, structures: Sequence[StoredStructure]
+) -> list[LabelRequest]:
+    """Every level of the held-out structures."""
+    return [
+        LabelRequest(s.id, level.name, "validation")
+        for level in config.levels
+        for s in structures
+        if s.role == "heldout"
+    ]
+
+
+def sweep_requests(
+    structures: Sequence[StoredStructure], level: str, asked: set[tuple[int, str]]
+) -> list[LabelRequest]:
+    """A level of all candidates and targets that do not have it yet."""
+    return [
+        LabelRequest(s.id, level, "sweep")
+        for s in structures
+        if s.role in ("candidate", "target") and (s.id, level) not in asked
+    ]
+
+
+def best_requests(
+    config: CampaignConfig,
+    model: ExactPotential,
+    structures: Sequence[StoredStructure],
+    positions: Mapping[int, int],
+    asked: set[tuple[int, str]],
+    costs: Mapping[str, CostEstimate],
+    left: float,
+    step: int,
+) -> list[LabelRequest]:
+    """The next batch by the acquisition function per expected cost.
+
+    `positions` are the structures' places in the model's data set, `left` is what is
+    left of the budget. The choice depends on nothing but these and the seed.
+    """
+    by_id = {s.id: s for s in structures}
+    wanted = [
+        (s.id, level)
+        for s in structures
+        for level in model.levels
+        if (s.id, level) not in asked
+        and (
+            s.role == "candidate" or (s.role == "target" and level != model.levels[-1])
+        )
+        and costs[level].mean <= left
+    ]
+    if not wanted:
+        return []
+    targets = [s.id for s in structures if s.role == "target"]
+    entries = [
+        PoolEntry(by_id[i].atoms, level, _quantities(config, level), positions.get(i))
+        for i, level in [*wanted, *((i, model.levels[-1]) for i in targets)]
+    ]
+    pool = ExactPool(model, entries)
+    acquisition = _acquisition(
+        config.acquisition,
+        pool,
+        list(range(len(wanted), len(entries))),
+        int(np.random.default_rng([config.seed, 3, step]).integers(2**31)),
+    )
+    candidates = [Candidate(i, level, costs[level].mean) for i, level in wanted]
+    picks = select_batch(acquisition, candidates, config.acquisition.batch, budget=left)
+    return [_request(pick) for pick in picks]
+
+
+def _request(pick: Pick) -> LabelRequest:
+    chosen = pick.candidate
+    return LabelRequest(
+        chosen.structure, chosen.level, "acquired", pick.gain, pick.gain_per_cost
+    )
+
+
+def _quantities(config: CampaignConfig, level: str) -> tuple[str, ...]:
+    return next(v.quantities for v in config.levels if v.name == level)
+
+
+def _acquisition(
+    config: AcquisitionConfig, pool: ExactPool, targets: list[int], seed: int
+) -> PoolAcquisition:
+    if config.name == "random":
+        return Random(pool, seed)
+    if config.name == "maximum_variance":
+        return MaximumVariance(pool)
+    quantity = torch.cat([pool.blocks[t].quantity for t in targets])
+    tolerance = torch.where(
+        quantity == ENERGY,
+        torch.tensor(config.tolerance.energy**2, dtype=torch.float64),
+        torch.tensor(config.tolerance.forces**2, dtype=torch.float64),
+    )
+    return TargetInformation(pool, targets, tolerance)

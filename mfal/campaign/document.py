@@ -1,0 +1,216 @@
+"""results.json: everything about a campaign in one document, made from its store."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import mfal
+from mfal.campaign.baselines import verdicts
+from mfal.campaign.config import CampaignConfig
+from mfal.campaign.learning import (
+    HeldOut,
+    fit_from_record,
+    heldout_predictions,
+)
+from mfal.campaign.ledger import Ledger
+from mfal.campaign.reader import StoreReader
+from mfal.campaign.records import BUDGETED, StoredLabel, StoredStep
+from mfal.models.evaluation import calibration_curves, evaluation, parity
+from mfal.models.exact import ExactPotential
+
+FORMAT = 1
+
+
+def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, Any]:
+    """The document that `mfal status`, the report and a user's scripts read.
+
+    Costs are in `budget.unit`; energies in meV per atom, forces in eV/A. What is not
+    known yet is null.
+    """
+    ledger = Ledger(config, store)
+    plan = json.loads(store.meta("plan") or "null")
+    labels = store.labels()
+    names = [level.name for level in config.levels]
+    atoms = config.system.atoms()
+    evaluated = json.loads(store.meta("evaluation") or "null")
+    rows = json.loads(store.meta("comparison") or "[]")
+    finished = store.meta("evaluation") is not None
+    estimates = ledger.estimates() if plan else {}
+    ratio = None
+    if len(names) > 1 and names[0] in estimates and names[-1] in estimates:
+        ratio = estimates[names[-1]].mean / estimates[names[0]].mean
+    counts = store.counts()
+    used = plan["levels"] if plan else names
+    return {
+        "format": FORMAT,
+        "mfal_version": mfal.__version__,
+        "name": config.name,
+        "finished": finished,
+        "stopping_reason": store.meta("stopping_reason") if finished else None,
+        "started": labels[0].requested_at if labels else None,
+        "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "system": {
+            "formula": atoms.get_chemical_formula(),
+            "n_atoms": len(atoms),
+        },
+        "levels": [
+            {
+                "name": level.name,
+                "oracle": dict(level.oracle),
+                "quantities": list(level.quantities),
+            }
+            for level in config.levels
+        ],
+        "plan": plan["sentences"] if plan else [],
+        "budget": {
+            "unit": ledger.unit,
+            "total": plan["budget"] if plan else None,
+            "spent": ledger.spent(),
+            "spent_per_level": {name: ledger.spent(name) for name in names},
+            "outside": {"validation": ledger.spent(purposes=("validation",))},
+        },
+        "n_labels": {name: counts.get(name, {}) for name in names},
+        "cost_model": {name: vars(cost) for name, cost in estimates.items()},
+        "cost_ratio": ratio,
+        "diagnosis": plan["diagnosis"] if plan else None,
+        "model": _model(store, used, len(atoms)),
+        "learning_curve": _learning_curve(store, ledger, names),
+        "evaluation": evaluated,
+        "comparison": rows,
+        "verdict": verdicts(rows, used),
+        "rho": _last(store, "rho"),
+        "rho_standard_error": _last(store, "rho_standard_error"),
+        "failures": [
+            _failure(x) for x in labels if x.state in ("failed", "quarantined")
+        ],
+        "events": store.event_counts(),
+        "bought": [
+            {
+                "step": x.step,
+                "rank": x.rank,
+                "structure": x.structure_id,
+                "level": x.level,
+                "purpose": x.purpose,
+                "gain": x.gain,
+                "gain_per_cost": x.gain_per_cost,
+                "cost": x.cpu_seconds,
+            }
+            for x in labels
+            if x.state == "done"
+        ],
+        "execution": {
+            "workers": config.execution.workers,
+            "wall_seconds": math.fsum(x.wall_seconds for x in labels),
+            "resumed": int(store.meta("resumed") or 0),
+            "versions": {k: v for x in labels for k, v in x.versions.items()},
+        },
+    }
+
+
+def final_evaluation(model: ExactPotential, heldout: HeldOut | None) -> dict[str, Any]:
+    """Errors, parity and calibration on the held-out labels, per way of deployment."""
+    if heldout is None or not heldout.structures:
+        return {"n_structures": 0}
+    truth = heldout.labels(model.levels[-1])
+    raw = heldout_predictions(model, heldout, calibrated=False)
+    result: dict[str, Any] = {"n_structures": len(truth)}
+    for mode, prediction in heldout_predictions(model, heldout).items():
+        result[mode] = {
+            **evaluation(prediction, truth),
+            "parity": parity(prediction, truth),
+            "calibration": calibration_curves(prediction, raw[mode], truth),
+        }
+    return result
+
+
+def _learning_curve(
+    store: StoreReader, ledger: Ledger, names: list[str]
+) -> list[dict[str, Any]]:
+    curve = []
+    for step in store.steps():
+        if "fit" not in step.info:
+            continue
+        done = [
+            x
+            for x in store.labels(state="done")
+            if x.step <= step.step and x.purpose in BUDGETED
+        ]
+        mine = [x.gain_per_cost for x in done if x.step == step.step]
+        gains = [g for g in mine if g is not None]
+        per_level = {name: ledger.spent(name, up_to_step=step.step) for name in names}
+        curve.append(
+            {
+                "step": step.step,
+                "phase": step.phase,
+                "cost": sum(per_level.values()),
+                "spent_per_level": per_level,
+                "n_labels": {n: sum(x.level == n for x in done) for n in names},
+                "loo": step.info["loo"],
+                "loo_mode": step.info["loo_mode"],
+                "heldout": step.info["heldout"],
+                **_rho(step),
+                "gain_per_cost": max(gains) if gains else None,
+            }
+        )
+    return curve
+
+
+def _rho(step: StoredStep) -> dict[str, Any]:
+    fit = step.info["fit"]
+    return {
+        "rho": fit["hyperparameters"]["rho"],
+        "rho_standard_error": fit["rho_error"],
+    }
+
+
+def _last(store: StoreReader, key: str) -> Any:
+    steps = [s for s in store.steps() if "fit" in s.info]
+    return _rho(steps[-1])[key] if steps else None
+
+
+def _model(
+    store: StoreReader, levels: list[str], n_atoms: int
+) -> dict[str, Any] | None:
+    steps = [s for s in store.steps() if "fit" in s.info]
+    if not steps:
+        return None
+    info = steps[-1].info
+    fit = fit_from_record(info["fit"])
+    h = fit.hyperparameters
+    names = info["levels"]
+    group = json.loads(store.meta("permutations") or "[0]")
+    return {
+        "kind": "exact",
+        "levels": names,
+        "kernels": dict(zip(names, h.kernels, strict=True)),
+        "n_permutations": len(group),
+        "rho": h.rho.tolist(),
+        "rho_standard_error": info["fit"]["rho_error"],
+        "noise": {
+            name: {
+                "energy": 1e3 * float(h.noise[i, 0]) / math.sqrt(n_atoms),
+                "forces": float(h.noise[i, 1]),
+            }
+            for i, name in enumerate(names)
+        },
+        "lengthscale": dict(zip(names, h.lengthscale.tolist(), strict=True)),
+        "log_evidence": info["fit"]["log_evidence"],
+        "recalibration": info["recalibration"],
+        "repairs": {
+            "jitter_raised": sum(s.info["jitter"] > 0 for s in steps),
+            "fits_not_converged": sum(not s.info["fit"]["converged"] for s in steps),
+        },
+    }
+
+
+def _failure(label: StoredLabel) -> dict[str, Any]:
+    return {
+        "structure": label.structure_id,
+        "level": label.level,
+        "state": label.state,
+        "kind": label.error_kind,
+        "message": label.error_message,
+        "attempts": label.attempts,
+        "cost": label.cpu_seconds,
+    }

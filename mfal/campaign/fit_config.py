@@ -1,0 +1,147 @@
+"""What `mfal fit` reads: the schema of FIT.yaml, and labelled files by it."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+
+from mfal.campaign.sections import ExistingFile, Section, suggestion
+from mfal.campaign.settings import ModelConfig
+from mfal.data import LabelledDataset, read_extxyz
+from mfal.data.checks import check_label, check_structure, check_units
+from mfal.data.joining import joined
+
+_logger = logging.getLogger(__name__)
+
+Keys = dict[Literal["energy", "forces", "stress"], str]
+
+
+class SourceConfig(Section):
+    """A labelled file: the level of frames that name none, and the keys of labels."""
+
+    path: ExistingFile
+    level: str | None = None
+    keys: Annotated[Keys, Field(min_length=1)] | None = None
+
+
+class FitConfig(ModelConfig):
+    """All keys of FIT.yaml; each has a default.
+
+    `level` and `keys` are those of the files named on the command line; `files` adds
+    others, each with its own.
+    """
+
+    levels: tuple[str, ...] | None = None
+    level: str | None = None
+    keys: Annotated[Keys, Field(min_length=1)] | None = None
+    files: tuple[SourceConfig, ...] = ()
+    seed: NonNegativeInt = 0
+    evidence_rows: PositiveInt = 2500
+    restarts: NonNegativeInt = 1
+
+    @field_validator("levels")
+    @classmethod
+    def _each_level_once(cls, levels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        check_levels(levels or ())
+        return levels
+
+
+def check_levels(levels: Sequence[str]) -> None:
+    """Refuse a list of levels with an empty name or a name that stands twice.
+
+    Raises:
+        ValueError: the level.
+    """
+    for name in levels:
+        if not name.strip():
+            raise ValueError(f"a level needs a name, got {', '.join(levels)!r}")
+        if levels.count(name) > 1:
+            raise ValueError(
+                f"level {name!r} is listed twice: name each level once, low to high"
+            )
+
+
+def read_training_data(config: FitConfig, paths: Sequence[Path]) -> LabelledDataset:
+    """The labels of all files at the levels of the fit, low to high, checked.
+
+    Labels of other levels are left out and logged, with the structures that have no
+    other.
+
+    Raises:
+        DataFileError: a file that is not what it says.
+        ValueError: no files; levels in no order, or a level that no file holds; a
+            structure or label that cannot be; energies and forces that contradict
+            each other.
+    """
+    only = config.levels[0] if config.levels and len(config.levels) == 1 else None
+    sources = [(path, config.level or only, config.keys) for path in paths]
+    sources += [(s.path, s.level or config.level or only, s.keys) for s in config.files]
+    if not sources:
+        raise ValueError(
+            "there is nothing to fit: name labelled extxyz files, or list them as "
+            "`files` in the configuration"
+        )
+    alike: dict[str, list[Path]] = {}
+    for path, level, keys in sources:
+        alike.setdefault(repr((level, keys)), []).append(path)
+    settings = {repr((level, keys)): (level, keys) for _, level, keys in sources}
+    dataset = joined(
+        [
+            read_extxyz(files, level=settings[key][0], keys=settings[key][1])
+            for key, files in alike.items()
+        ]
+    )
+    dataset = _ordered(dataset, config.levels)
+    _check(dataset)
+    return dataset
+
+
+def _ordered(
+    dataset: LabelledDataset, levels: Sequence[str] | None
+) -> LabelledDataset:
+    """The levels of the fit, and the structures that have a label at one of them."""
+    found = dataset.levels
+    if levels is None:
+        if len(found) > 1:
+            raise ValueError(
+                f"the files hold {len(found)} levels ({', '.join(found)}): say their "
+                f"order, low to high, e.g. --levels {','.join(found)}"
+            )
+        levels = found
+    for name in levels:
+        if name not in found:
+            raise ValueError(
+                f"no label of level {name!r} in the files, {suggestion(name, found)}"
+            )
+    left_out = [name for name in found if name not in levels]
+    if left_out:
+        _logger.info("levels in the files that are left out: %s", ", ".join(left_out))
+    chosen = dataset.at_levels(levels)
+    return chosen.subset(sorted({i for i, _ in chosen.labels}))
+
+
+def _check(dataset: LabelledDataset) -> None:
+    symbols = dataset.structures[0].get_chemical_symbols()
+    for i, atoms in enumerate(dataset.structures):
+        if atoms.get_chemical_symbols() != symbols:
+            raise ValueError(
+                f"the exact model describes one molecule, its atoms always in the same "
+                f"order: structure {i} (from 0) is "
+                f"{''.join(atoms.get_chemical_symbols())}, the first is "
+                f"{''.join(symbols)}: reorder its atoms or leave it out"
+            )
+        reason = check_structure(atoms, multiplicity=None)
+        if reason:
+            raise ValueError(f"structure {i} (from 0): {reason}: leave it out")
+    for i, level, label in dataset:
+        reason = check_label(dataset.structures[i], label, label.quantities)
+        if reason:
+            raise ValueError(
+                f"structure {i} (from 0), level {level!r}: {reason}: leave it out"
+            )
+    for level in dataset.levels:
+        reason = check_units(dataset, level)
+        if reason:
+            raise ValueError(reason)

@@ -1,0 +1,112 @@
+"""What a campaign learns at the end of a step: a fit, its errors, its record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mfal.data import Label, LabelledDataset
+from mfal.models.calibration import Recalibration
+from mfal.models.evaluation import evaluation, left_out_summary
+from mfal.models.exact import ExactPotential
+from mfal.models.fitting import Fit
+from mfal.models.hyperparameters import Hyperparameters
+from mfal.models.leave_out import MODES, leave_one_out
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labels of the highest level that no fit has seen, with those at hand below."""
+
+    dataset: LabelledDataset
+
+    def labels(self, level: str) -> list[Label]:
+        """The labels of a level, for the structures that have one at every level."""
+        return [self.dataset.labels[i, level] for i in self._complete]
+
+    @property
+    def structures(self) -> list:
+        """The structures that have a label at every level."""
+        return [self.dataset.structures[i] for i in self._complete]
+
+    @property
+    def _complete(self) -> list[int]:
+        return [
+            i
+            for i in range(len(self.dataset))
+            if all((i, level) in self.dataset.labels for level in self.dataset.levels)
+        ]
+
+
+def fit_record(fit: Fit) -> dict[str, Any]:
+    """A fit as plain JSON, to the last bit."""
+    return {
+        "hyperparameters": fit.hyperparameters.to_json(),
+        "rho_error": [None if e != e else e for e in fit.rho_error.tolist()],
+        "log_evidence": fit.log_evidence,
+        "converged": fit.converged,
+    }
+
+
+def fit_from_record(record: Mapping[str, Any]) -> Fit:
+    """The fit that `fit_record` wrote; what it was converged from is not kept."""
+    hyperparameters = Hyperparameters.from_json(record["hyperparameters"])
+    errors = [float("nan") if e is None else e for e in record["rho_error"]]
+    return Fit(
+        hyperparameters,
+        (None,) * hyperparameters.n_levels,
+        torch.tensor(errors, dtype=torch.float64),
+    )
+
+
+def learn(
+    model: ExactPotential, heldout: HeldOut | None
+) -> tuple[ExactPotential, dict[str, Any]]:
+    """The recalibrated model, and what is known of its errors as plain JSON.
+
+    Leave-one-out is that of the way of deployment with the low level at hand where
+    there is a level below, standalone else.
+    """
+    left_out = {mode: leave_one_out(model, mode=mode) for mode in MODES}
+    factors = {mode: part.recalibration() for mode, part in left_out.items()}
+    model = model.with_recalibrations(factors)
+    mode = "at_hand" if len(model.levels) > 1 else "standalone"
+    n_atoms = len(model.builder.descriptor.symbols)
+    record: dict[str, Any] = {
+        "loo": left_out_summary(left_out[mode], vars(factors[mode]), n_atoms),
+        "loo_mode": mode,
+        "recalibration": {name: vars(factor) for name, factor in factors.items()},
+        "jitter": model.jitter,
+        "heldout": None,
+    }
+    if heldout is not None and heldout.structures:
+        record["heldout"] = heldout_errors(model, heldout)
+    return model, record
+
+
+def recalibrated(model: ExactPotential, record: Mapping[str, Any]) -> ExactPotential:
+    """The model with the recalibration of its record."""
+    return model.with_recalibrations(
+        {name: Recalibration(**f) for name, f in record["recalibration"].items()}
+    )
+
+
+def heldout_errors(model: ExactPotential, heldout: HeldOut) -> dict[str, Any]:
+    """Metrics on the held-out labels in every way of deployment the model has."""
+    return {
+        mode: evaluation(prediction, heldout.labels(model.levels[-1]))
+        for mode, prediction in heldout_predictions(model, heldout).items()
+    }
+
+
+def heldout_predictions(
+    model: ExactPotential, heldout: HeldOut, *, calibrated: bool = True
+) -> dict[str, Any]:
+    """Predictions of the held-out structures, standalone and with the low level at hand."""
+    structures = heldout.structures
+    found = {"standalone": model.predict(structures, calibrated=calibrated)}
+    if len(model.levels) > 1:
+        low: Sequence[Label] = heldout.labels(model.levels[0])
+        found["at_hand"] = model.predict(structures, at_hand=low, calibrated=calibrated)
+    return found

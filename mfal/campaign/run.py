@@ -1,0 +1,52 @@
+"""A campaign from its YAML file: run or resume it, and look at it from outside."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mfal.campaign.campaign import Campaign
+from mfal.campaign.config import CampaignConfig, load_campaign
+from mfal.campaign.document import results_document
+from mfal.campaign.reader import StoreReader
+
+
+def run_campaign(
+    config_path: Path,
+    directory: Path | None = None,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Runs the campaign of a YAML file, or resumes it if the directory holds it.
+
+    The directory is `campaigns/NAME` unless one is given. Returns it with the results.
+    """
+    config = load_campaign(config_path)
+    where = Path("campaigns") / config.name if directory is None else directory
+    return where, Campaign(config, where, progress=progress).run()
+
+
+def campaign_results(directory: Path) -> dict[str, Any]:
+    """The results of a campaign as they stand, also while it runs.
+
+    Raises:
+        ValueError: a directory without a campaign.
+    """
+    path = directory / "campaign.sqlite"
+    if not path.exists():
+        raise ValueError(
+            f"{directory} holds no campaign: give the directory that `mfal run` wrote"
+        )
+    store = StoreReader(path, read_only=True)
+    try:
+        config = store.meta("config")
+        if config is None:
+            raise ValueError(f"the campaign in {directory} has not begun yet")
+        return results_document(
+            CampaignConfig.model_validate(
+                json.loads(config), context={"folder": store.meta("folder")}
+            ),
+            store,
+        )
+    finally:
+        store.close()

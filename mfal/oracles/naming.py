@@ -1,0 +1,74 @@
+"""Reference methods by the short names that people use for them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mfal.data.fidelity import Fidelity
+from mfal.oracles.presets import build_oracle
+from mfal.oracles.specification import nearest
+
+SHORT_NAMES: dict[str, dict[str, Any]] = {
+    "gfn1": {"code": "tblite", "method": "GFN1-xTB"},
+    "gfn2": {"code": "tblite", "method": "GFN2-xTB"},
+    "emt": {"code": "emt"},
+}
+FITTED = "-df"
+"""Ending of a basis that asks for density fitting."""
+
+
+def named_specification(name: str, *, density_fit: bool = False) -> dict[str, Any]:
+    """The specification that a name stands for: gfn1, gfn2, emt, or METHOD/BASIS.
+
+    METHOD/BASIS is run by PySCF; a basis that ends in `-df` asks for density fitting.
+
+    >>> named_specification("pbe/def2-svp-df")
+    {'code': 'pyscf', 'method': 'pbe', 'basis': 'def2-svp', 'density_fit': True}
+
+    Raises:
+        ValueError: a name that stands for nothing.
+    """
+    short = name.strip().lower()
+    if short in SHORT_NAMES:
+        if density_fit:
+            raise ValueError(f"{name!r} has no density fitting: leave the option out")
+        return dict(SHORT_NAMES[short])
+    method, slash, basis = name.strip().partition("/")
+    if not (slash and method and basis):
+        raise ValueError(
+            f"an oracle is one of {', '.join(SHORT_NAMES)}, METHOD/BASIS such as "
+            f"pbe/def2-svp, or a YAML file with its specification, got {name!r}"
+            f"{nearest(name, SHORT_NAMES)}"
+        )
+    if basis.lower().endswith(FITTED):
+        basis, density_fit = basis[: -len(FITTED)], True
+    specification = {"code": "pyscf", "method": method, "basis": basis}
+    return {**specification, "density_fit": True} if density_fit else specification
+
+
+def level_of(
+    name: str,
+    specification: Mapping[str, Any],
+    *,
+    quantities: tuple[str, ...] | None = None,
+    charge: int = 0,
+    multiplicity: int = 1,
+) -> Fidelity:
+    """The level that runs this specification.
+
+    Without `quantities` it gives energy and forces where the method has forces.
+
+    Raises:
+        ValueError: a specification that `build_oracle` refuses.
+    """
+    if quantities is not None:
+        fidelity = Fidelity(name, specification, quantities, charge, multiplicity)
+        build_oracle(fidelity)
+        return fidelity
+    both = Fidelity(name, specification, ("energy", "forces"), charge, multiplicity)
+    try:
+        build_oracle(both)
+        return both
+    except ValueError:
+        energy = Fidelity(name, specification, ("energy",), charge, multiplicity)
+        build_oracle(energy)  # another fault is raised again
+        return energy

@@ -1,0 +1,107 @@
+"""The laws that every descriptor, kernel and potential obeys, each written once.
+
+A `calculate` maps atoms to an energy (eV) and forces (eV/A); a `predict` to a
+`mfal.models.prediction.Prediction` of one structure.
+"""
+
+import numpy as np
+import torch
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+# --- kernels
+
+
+def gram_is_symmetric_and_positive_semidefinite(kernel, x):
+    gram = kernel(x).to_dense().detach()
+    torch.testing.assert_close(gram, gram.mT)
+    assert torch.linalg.eigvalsh(gram).min() > -1e-10 * gram.diagonal().max()
+
+
+def diag_is_the_diagonal(kernel, x):
+    torch.testing.assert_close(kernel(x, diag=True), kernel(x).to_dense().diagonal())
+
+
+# --- how structures move
+
+
+def rotated(atoms, seed=0):
+    """The structure turned about the origin, and the matrix that turned it."""
+    matrix = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+    return Atoms(atoms.numbers, atoms.positions @ matrix.T), matrix
+
+
+def translated(atoms):
+    return Atoms(atoms.numbers, atoms.positions + [3.1, -0.4, 12.0])
+
+
+def permuted(atoms, permutation):
+    return Atoms(atoms.numbers, atoms.positions[np.asarray(permutation)])
+
+
+# --- descriptors
+
+
+def descriptor_is_invariant(values, moved):
+    torch.testing.assert_close(moved, values, rtol=0, atol=1e-12)
+
+
+def jacobian_is_the_derivative(descriptor, atoms, step=1e-4):
+    """dq/dr by central differences."""
+    environments = descriptor(atoms)
+    for e in range(len(environments.values)):
+        jacobian = environments.jacobian(e)
+        for c in range(3 * len(atoms)):
+            ahead, behind = atoms.copy(), atoms.copy()
+            ahead.positions.flat[c] += step
+            behind.positions.flat[c] -= step
+            slope = (descriptor(ahead).values - descriptor(behind).values)[e] / (2 * step)
+            torch.testing.assert_close(jacobian[c], slope, rtol=1e-6, atol=1e-6)
+
+
+# --- potentials
+
+
+def forces_are_minus_the_slope_of_the_energy(calculate, atoms, step=1e-4):
+    _, forces = calculate(atoms)
+    for c in range(3 * len(atoms)):
+        ahead, behind = atoms.copy(), atoms.copy()
+        ahead.positions.flat[c] += step
+        behind.positions.flat[c] -= step
+        slope = (calculate(ahead)[0] - calculate(behind)[0]) / (2 * step)
+        assert abs(forces.flat[c] + slope) < 1e-5, f"coordinate {c}"
+
+
+def net_force_and_torque_vanish(calculate, atoms):
+    _, forces = calculate(atoms)
+    assert np.abs(forces).max() > 0.1, "the forces themselves vanish"
+    np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-9)
+    torque = np.cross(atoms.positions, forces).sum(axis=0)
+    np.testing.assert_allclose(torque, 0, atol=1e-9)
+
+
+def prediction_turns_with_the_molecule(predict, turned, matrix):
+    """Energies stay, forces turn; of the variances the sum over each atom stays."""
+    plain, moved = predict, turned
+    np.testing.assert_allclose(moved.energy, plain.energy, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(moved.forces, plain.forces @ matrix.T, atol=1e-7)
+    for name in ("energy_sigma", "energy_noise"):
+        np.testing.assert_allclose(getattr(moved, name), getattr(plain, name), rtol=1e-6)
+    for name in ("forces_sigma", "forces_noise"):
+        per_atom = [np.square(getattr(p, name)).sum(axis=2) for p in (plain, moved)]
+        np.testing.assert_allclose(*per_atom, rtol=1e-5)
+
+
+def prediction_is_permuted_with_the_atoms(plain, moved, permutation):
+    """Energies stay, what belongs to an atom goes with it."""
+    for name in ("energy", "energy_sigma", "energy_noise"):
+        np.testing.assert_allclose(
+            getattr(moved, name), getattr(plain, name), rtol=1e-6, atol=1e-7
+        )
+    for name in ("forces", "forces_sigma", "forces_noise"):
+        np.testing.assert_allclose(
+            getattr(moved, name),
+            getattr(plain, name)[:, list(permutation)],
+            rtol=1e-6,
+            atol=1e-7,
+        )
