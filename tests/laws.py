@@ -1,7 +1,7 @@
 """The laws that every descriptor, kernel and potential obeys, each written once.
 
-A `calculate` maps atoms to an energy (eV) and forces (eV/A); a `predict` to a
-`mfal.models.prediction.Prediction` of one structure.
+A `calculate` maps atoms to an energy (eV) and forces (eV/A). Predictions are
+`mfal.models.prediction.Prediction`s.
 """
 
 import numpy as np
@@ -80,9 +80,8 @@ def net_force_and_torque_vanish(calculate, atoms):
     np.testing.assert_allclose(torque, 0, atol=1e-9)
 
 
-def prediction_turns_with_the_molecule(predict, turned, matrix):
+def prediction_turns_with_the_molecule(plain, moved, matrix):
     """Energies stay, forces turn; of the variances the sum over each atom stays."""
-    plain, moved = predict, turned
     np.testing.assert_allclose(moved.energy, plain.energy, rtol=0, atol=1e-7)
     np.testing.assert_allclose(moved.forces, plain.forces @ matrix.T, atol=1e-7)
     for name in ("energy_sigma", "energy_noise"):
@@ -104,4 +103,31 @@ def prediction_is_permuted_with_the_atoms(plain, moved, permutation):
             getattr(plain, name)[:, list(permutation)],
             rtol=1e-6,
             atol=1e-7,
+        )
+
+
+def labels_are_interpolated(prediction, labels, tolerance=1e-4):
+    """Without noise the labels come back, and nothing of them is uncertain."""
+    energies = [label.energy for label in labels]
+    forces = [label.forces for label in labels]
+    np.testing.assert_allclose(prediction.energy, energies, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(prediction.forces, forces, rtol=0, atol=tolerance)
+    assert prediction.energy_sigma.max() < tolerance
+    assert prediction.forces_sigma.max() < tolerance
+
+
+def variance_does_not_rise(before, after):
+    """With a label more every sigma is smaller or the same, and some are smaller."""
+    for name in ("energy_sigma", "forces_sigma"):
+        fall = getattr(before, name) - getattr(after, name)
+        assert fall.min() > -1e-9
+        assert fall.max() > 1e-6
+
+
+def predictions_agree(one, other, *, shift=0.0, rtol=1e-7):
+    """The same means and sigmas, the energies of the other by `shift` (eV) higher."""
+    np.testing.assert_allclose(other.energy, one.energy + shift, rtol=0, atol=1e-6)
+    for name in ("forces", "energy_sigma", "forces_sigma", "energy_noise"):
+        np.testing.assert_allclose(
+            getattr(other, name), getattr(one, name), rtol=rtol, atol=1e-7
         )

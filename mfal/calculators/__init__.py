@@ -1,0 +1,5 @@
+"""Potentials where they are used: ASE calculators."""
+
+from mfal.calculators.potential import MfalCalculator
+
+__all__ = ["MfalCalculator"]

@@ -1,7 +1,7 @@
 """How good a potential is on labels: errors, honesty of its error bars, speed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
@@ -51,7 +51,9 @@ def assess(
     structures = [dataset.structures[i] for i in complete]
 
     def predict(chosen: slice) -> Any:
-        low = None if at_hand is None else [dataset.labels[i, at_hand] for i in complete]
+        low = (
+            None if at_hand is None else [dataset.labels[i, at_hand] for i in complete]
+        )
         return model.predict(
             structures[chosen],
             level,
@@ -79,6 +81,40 @@ def assess(
             "energy+forces+uncertainties": _seconds_per_atom(predict, structures),
         },
     }
+
+
+def summary_table(result: Mapping[str, Any]) -> list[list[str]]:
+    """Errors and calibration of what `assess` gave, heads first."""
+    rows = [["", "MAE", "RMSE", "max", "in 68 %", "in 95 %", "ECE", "z"]]
+    for quantity, unit in (("energy", "meV/atom"), ("forces", "eV/A")):
+        if quantity in result:
+            found = result[quantity]
+            shares = [f"{100 * found[f'coverage_{p}']:.0f} %" for p in (68, 95)]
+            rows.append(
+                [
+                    f"{quantity} ({unit})",
+                    *(f"{found[name]:.4g}" for name in ("mae", "rmse", "max")),
+                    *shares,
+                    *(f"{found[name]:.3g}" for name in ("ece", "z_std")),
+                ]
+            )
+    return rows
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """What has to be said beside the numbers."""
+    lines = []
+    if result["n_left_out"]:
+        lines.append(
+            f"{result['n_left_out']} structures have no label of {result['at_hand']}: "
+            "left out"
+        )
+    if result["n_seen"]:
+        lines.append(
+            f"{result['n_seen']} structures are in the training set: errors on them "
+            "say little"
+        )
+    return lines
 
 
 def _seconds_per_atom(

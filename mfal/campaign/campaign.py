@@ -354,7 +354,7 @@ class Campaign:
         heldout = self._heldout(model.levels)
         save_potential(model, self.directory / "model")
         rows: list[dict[str, Any]] = []
-        if heldout is not None and heldout.structures:
+        if self.config.comparison and heldout is not None and heldout.structures:
             self.progress("comparing with random and single-level labels")
             bought = [
                 x.structure_id

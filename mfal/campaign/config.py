@@ -51,6 +51,7 @@ class CampaignConfig(Section):
     pilot: Annotated[int, Field(ge=3)] = 8
     budget: BudgetConfig
     validation: NonNegativeInt = 40
+    comparison: bool = True  # with random and single-level labels, at the end
     model: ModelConfig = ModelConfig()
     acquisition: AcquisitionConfig = AcquisitionConfig()
     execution: ExecutionConfig = ExecutionConfig()

@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -80,6 +81,36 @@ def model_record(model: ExactPotential) -> dict[str, Any]:
         "jitter": model.jitter,
         "recalibration": {k: asdict(r) for k, r in model.recalibrations.items()},
     }
+
+
+def summary_table(record: Mapping[str, Any]) -> list[list[str]]:
+    """Labels, kernel and noise of each level of a `model_record`, heads first."""
+    rows = [["level", "energies", "forces", "kernel", "meV/√atom", "meV/A (noise)"]]
+    for name in record["levels"]:
+        counts, noise = record["n_labels"][name], record["noise"][name]
+        rows.append(
+            [
+                name,
+                str(counts["energy"]),
+                str(counts["forces"]),
+                record["kernels"][name],
+                f"{1e3 * noise['energy']:.3g}",
+                f"{1e3 * noise['forces']:.3g}",
+            ]
+        )
+    return rows
+
+
+def summary_lines(record: Mapping[str, Any]) -> list[str]:
+    """rho of each step between levels, and the evidence."""
+    levels, errors = record["levels"], record["rho_standard_error"]
+    lines = [
+        f"rho, {levels[i]} to {levels[i + 1]}: {rho:.4f}"
+        + ("" if errors[i] is None else f" +- {errors[i]:.4f}")
+        for i, rho in enumerate(record["rho"])
+    ]
+    note = "" if record["converged"] else " (NOT converged: more restarts may help)"
+    return [*lines, f"log evidence {record['log_evidence']:.2f}{note}"]
 
 
 def _memory() -> dict[str, float]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -15,7 +15,8 @@ from mfal.data.joining import joined
 
 _logger = logging.getLogger(__name__)
 
-Keys = dict[Literal["energy", "forces", "stress"], str]
+Keys = dict[str, str]
+"""Quantity -> key of its values in a file."""
 
 
 class SourceConfig(Section):
@@ -76,31 +77,28 @@ def read_training_data(config: FitConfig, paths: Sequence[Path]) -> LabelledData
             each other.
     """
     only = config.levels[0] if config.levels and len(config.levels) == 1 else None
-    sources = [(path, config.level or only, config.keys) for path in paths]
-    sources += [(s.path, s.level or config.level or only, s.keys) for s in config.files]
+    default = config.level or only
+    sources = [(path, default, config.keys) for path in paths]
+    sources += [(s.path, s.level or default, s.keys) for s in config.files]
     if not sources:
         raise ValueError(
             "there is nothing to fit: name labelled extxyz files, or list them as "
             "`files` in the configuration"
         )
-    alike: dict[str, list[Path]] = {}
+    groups: list[tuple[str | None, Keys | None, list[Path]]] = []
     for path, level, keys in sources:
-        alike.setdefault(repr((level, keys)), []).append(path)
-    settings = {repr((level, keys)): (level, keys) for _, level, keys in sources}
-    dataset = joined(
-        [
-            read_extxyz(files, level=settings[key][0], keys=settings[key][1])
-            for key, files in alike.items()
-        ]
-    )
+        alike = next((g for g in groups if g[:2] == (level, keys)), None)
+        if alike is None:
+            groups.append((level, keys, [path]))
+        else:
+            alike[2].append(path)
+    dataset = joined([read_extxyz(g[2], level=g[0], keys=g[1]) for g in groups])
     dataset = _ordered(dataset, config.levels)
     _check(dataset)
     return dataset
 
 
-def _ordered(
-    dataset: LabelledDataset, levels: Sequence[str] | None
-) -> LabelledDataset:
+def _ordered(dataset: LabelledDataset, levels: Sequence[str] | None) -> LabelledDataset:
     """The levels of the fit, and the structures that have a label at one of them."""
     found = dataset.levels
     if levels is None:
@@ -117,7 +115,9 @@ def _ordered(
             )
     left_out = [name for name in found if name not in levels]
     if left_out:
-        _logger.info("levels in the files that are left out: %s", ", ".join(left_out))
+        _logger.warning(
+            "levels in the files that are left out: %s", ", ".join(left_out)
+        )
     chosen = dataset.at_levels(levels)
     return chosen.subset(sorted({i for i, _ in chosen.labels}))
 

@@ -9,7 +9,7 @@ hashes (`mfal.data.artefact`); nothing that is read can run code.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,7 @@ VERSION = 1
 """Version of what stands in the header and the arrays of an exact potential."""
 
 
-def save_potential(
-    model: ExactPotential, directory: str | os.PathLike[str]
-) -> None:
+def save_potential(model: ExactPotential, directory: str | os.PathLike[str]) -> None:
     """Saves a potential as the newest generation of an artefact.
 
     Raises:
@@ -158,13 +156,15 @@ def _label(arrays: Mapping[str, np.ndarray], prefix: str, row: int) -> Label:
 
 
 def _optimum_to_json(optimum: Optimum) -> dict[str, Any]:
-    values = {f.name: getattr(optimum, f.name) for f in fields(optimum)}
-    values["hyperparameters"] = optimum.hyperparameters.to_json()
-    gradient = optimum.gradient
-    return {**values, "gradient": gradient if math.isfinite(gradient) else None}
+    gradient = optimum.gradient if math.isfinite(optimum.gradient) else None
+    return {
+        **{f.name: getattr(optimum, f.name) for f in fields(optimum)},
+        "hyperparameters": optimum.hyperparameters.to_json(),
+        "gradient": gradient,
+    }
 
 
 def _optimum(values: Mapping[str, Any]) -> Optimum:
-    hyperparameters = Hyperparameters.from_json(values["hyperparameters"])
-    optimum = Optimum(**{**values, "hyperparameters": hyperparameters})
-    return optimum if values["gradient"] is not None else replace(optimum, gradient=math.nan)
+    gradient = math.nan if values["gradient"] is None else values["gradient"]
+    found = Hyperparameters.from_json(values["hyperparameters"])
+    return Optimum(**{**values, "hyperparameters": found, "gradient": gradient})

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ase import Atoms
+from ase.build import bulk, molecule
+
 from mfal.data.fidelity import Fidelity
 from mfal.oracles.presets import build_oracle
 from mfal.oracles.specification import nearest
@@ -48,7 +51,6 @@ def named_specification(name: str, *, density_fit: bool = False) -> dict[str, An
 def level_of(
     name: str,
     specification: Mapping[str, Any],
-    *,
     quantities: tuple[str, ...] | None = None,
     charge: int = 0,
     multiplicity: int = 1,
@@ -72,3 +74,10 @@ def level_of(
         energy = Fidelity(name, specification, ("energy",), charge, multiplicity)
         build_oracle(energy)  # another fault is raised again
         return energy
+
+
+def example_structure(fidelity: Fidelity) -> Atoms:
+    """A structure that the level can be examined on: copper for EMT, else methanol."""
+    if fidelity.oracle.get("code") == "emt":
+        return bulk("Cu", cubic=True)
+    return molecule("CH3OH")

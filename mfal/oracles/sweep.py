@@ -23,7 +23,7 @@ WORTH_ANOTHER = ("not_converged", "code_error", "crashed")
 
 
 @dataclass(frozen=True)
-class Labelling:
+class Sweep:
     """What a run gave: the labels of the structures that have one, the failures.
 
     Both go by the index of the structure; `seconds` is the CPU time of this run's
@@ -36,6 +36,15 @@ class Labelling:
     failures: Mapping[int, LabelError]
     seconds: float
     n_known: int
+
+    @property
+    def summary(self) -> str:
+        """One line: how many labels, of them from before, and what they cost."""
+        known = f" ({self.n_known} from an earlier run)" if self.n_known else ""
+        return (
+            f"{len(self.labels)} of {len(self.structures)} structures labelled at "
+            f"{self.fidelity.name}{known} in {self.seconds:.3g} CPU s"
+        )
 
     def dataset(self) -> LabelledDataset:
         """The structures that have a label, with it."""
@@ -56,7 +65,7 @@ def label_structures(
     timeout: float | None = None,
     attempts: int = 2,
     on_result: Callable[[int], None] = lambda done: None,
-) -> Labelling:
+) -> Sweep:
     """Label each structure; a label in `spool` is not computed again.
 
     A label that failed is tried up to `attempts` times, with the settings of a later
@@ -111,7 +120,7 @@ def label_structures(
                 if _worth_an_attempt(results.get(i))
             ]
             label_all(pool, wanted, take)
-    return Labelling(
+    return Sweep(
         tuple(structures),
         fidelity,
         {i: r.label for i, r in sorted(results.items()) if r.label is not None},
@@ -123,7 +132,9 @@ def label_structures(
 
 def _check(structures: Sequence[Atoms], fidelity: Fidelity) -> None:
     """What is wrong with the level, not with one geometry, is told before any work."""
-    species = {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}
+    species = {
+        symbol for atoms in structures for symbol in atoms.get_chemical_symbols()
+    }
     validate_specification(fidelity, species)
     if not build_oracle(fidelity).counts_electrons:
         return

@@ -1,0 +1,32 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# torch comes first and by version: a bare `torch` may fetch a CUDA build of several GB
+TORCH ?= torch==2.13.0
+DEMO := campaigns/ethanol
+
+.PHONY: install demo test slow lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xtb,pyscf,test]"
+	touch $@
+
+demo: install
+	$(BIN)/mfal run tutorials/campaigns/ethanol.yaml --dir $(DEMO)
+	@echo "The report is in $(DEMO)/report.html"
+
+test: install lint
+	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist
