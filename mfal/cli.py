@@ -211,26 +211,29 @@ def fit(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL")],
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...")],
+    data: Annotated[list[Path] | None, typer.Argument(metavar="DATA...")] = None,
     level: Annotated[
         str | None, typer.Option(help="the level to judge at (the highest)")
     ] = None,
     at_hand: Annotated[
         str | None, typer.Option(metavar="LOWER", help="condition on labels of LOWER")
     ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FIT.yaml")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Errors and calibration of a potential on labelled extxyz files."""
     check_writable(json_file)
     from mfal.calculators.assessment import assess, summary_lines, summary_table
-    from mfal.data import read_extxyz
+    from mfal.campaign.fit_config import FitConfig, read_labels
+    from mfal.campaign.sections import read_section
     from mfal.models.storage import load_potential
 
+    settings = FitConfig() if config is None else read_section(config, FitConfig)
     with _status("loading"):
         potential = load_potential(model)
         potential.level_index(level)
         only = potential.levels[0] if len(potential.levels) == 1 else None
-        dataset = read_extxyz(data, level=level or only)
+        dataset = read_labels(settings, data or [], level or only)
         result = assess(potential, dataset, level, at_hand)
     _write_json(json_file, result)
     mode = "standalone" if at_hand is None else f"with {at_hand} at hand"
@@ -352,8 +355,8 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, justify="right" if i else "left", no_wrap=True)
     for row in rows[1:]:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    console.print(table, width=max(console.width, 100), no_wrap=True, crop=False)
+    width = max(Console().width, 100)
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
 @contextmanager

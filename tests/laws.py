@@ -32,7 +32,7 @@ def rotated(atoms, seed=0):
 
 
 def translated(atoms):
-    return Atoms(atoms.numbers, atoms.positions + [3.1, -0.4, 12.0])
+    return Atoms(atoms.numbers, atoms.positions + np.array([3.1, -0.4, 12.0]))
 
 
 def permuted(atoms, permutation):
@@ -55,7 +55,9 @@ def jacobian_is_the_derivative(descriptor, atoms, step=1e-4):
             ahead, behind = atoms.copy(), atoms.copy()
             ahead.positions.flat[c] += step
             behind.positions.flat[c] -= step
-            slope = (descriptor(ahead).values - descriptor(behind).values)[e] / (2 * step)
+            slope = (descriptor(ahead).values - descriptor(behind).values)[e] / (
+                2 * step
+            )
             torch.testing.assert_close(jacobian[c], slope, rtol=1e-6, atol=1e-6)
 
 
@@ -85,7 +87,9 @@ def prediction_turns_with_the_molecule(plain, moved, matrix):
     np.testing.assert_allclose(moved.energy, plain.energy, rtol=0, atol=1e-7)
     np.testing.assert_allclose(moved.forces, plain.forces @ matrix.T, atol=1e-7)
     for name in ("energy_sigma", "energy_noise"):
-        np.testing.assert_allclose(getattr(moved, name), getattr(plain, name), rtol=1e-6)
+        np.testing.assert_allclose(
+            getattr(moved, name), getattr(plain, name), rtol=1e-6
+        )
     for name in ("forces_sigma", "forces_noise"):
         per_atom = [np.square(getattr(p, name)).sum(axis=2) for p in (plain, moved)]
         np.testing.assert_allclose(*per_atom, rtol=1e-5)

@@ -109,8 +109,10 @@ def molecule_rows(asked):
         if "energy" in quantities:
             rows.append((1.0, torch.zeros_like(q), (name, ENERGY, 0)))
         if "forces" in quantities:
-            rows += [(0.0, -slope[:, c], (name, FORCES, c)) for c in range(len(slope.T))]
-        numbers, counts = np.unique(atoms.numbers, return_counts=True)
+            rows += [
+                (0.0, -slope[:, c], (name, FORCES, c)) for c in range(len(slope.T))
+            ]
+        _, counts = np.unique(atoms.numbers, return_counts=True)
         for b, v, observable in rows:
             columns["b"].append(torch.tensor(b, dtype=torch.float64))
             columns["v"].append(v)

@@ -20,7 +20,8 @@ class PoolAcquisition(AcquisitionFunction):
 
     Conditioning keeps U = M^-1 Σ(picks, pool), M the Cholesky factor of the covariance
     of the picks' labels (noise included), so that Σ | picks = Σ - U^T U: the variance of
-    a Gaussian does not need the values, and pending labels are exact.
+    a Gaussian does not need the values, and pending labels are exact. The rows of U
+    belong to the picks in order, so the last ones are taken back by cutting U.
     """
 
     def __init__(self, posterior: PoolPosterior) -> None:
@@ -35,30 +36,51 @@ class PoolAcquisition(AcquisitionFunction):
         """Blocks that are conditioned on, in order."""
         return tuple(self._picked)
 
+    @property
+    def X_pending(self) -> Float[Tensor, "m 1"] | None:
+        """The blocks that are conditioned on, in BoTorch's form."""
+        if not self._picked:
+            return None
+        return torch.tensor(self._picked, dtype=torch.float64).unsqueeze(-1)
+
     def condition_on(self, block: int) -> None:
         """Takes a label as bought (or running), with a value not known yet."""
-        where = self.posterior.slices[block]
-        cross = self.posterior.cross([block]) - (
-            self._updates[:, where].mT @ self._updates
-        )
-        observed = cross[:, where] + self.posterior.noise(block).diag()
-        factor = torch.linalg.cholesky(observed)
-        update = torch.linalg.solve_triangular(factor, cross, upper=False)
-        self._updates = torch.cat([self._updates, update])
+        self._updates = self._conditioned(self._updates, block)
         self._picked.append(block)
 
     def set_X_pending(self, X_pending: Float[Tensor, "m 1"] | None = None) -> None:
-        """BoTorch's protocol: the labels that are running."""
+        """BoTorch's protocol: condition on these labels, in place of all so far."""
         wanted = (
             [] if X_pending is None else X_pending.round().long().flatten().tolist()
         )
-        if wanted[: len(self._picked)] != self._picked:
-            raise ValueError(
-                f"labels {self._picked} are conditioned on already and cannot be taken "
-                "back: make a new acquisition function"
-            )
-        for block in wanted[len(self._picked) :]:
+        kept = 0
+        while self._picked[kept : kept + 1] == wanted[kept : kept + 1] != []:
+            kept += 1
+        self._keep(kept)
+        for block in wanted[kept:]:
             self.condition_on(block)
+
+    def _keep(self, n_picks: int) -> None:
+        """Takes back all picks but the first ones."""
+        taken_back = self._picked[n_picks:]
+        del self._picked[n_picks:]
+        n_rows = len(self._updates) - sum(map(self._n_rows, taken_back))
+        self._updates = self._updates[:n_rows]
+
+    def _n_rows(self, block: int) -> int:
+        where = self.posterior.slices[block]
+        return where.stop - where.start
+
+    def _conditioned(
+        self, given: Float[Tensor, "k n"], block: int
+    ) -> Float[Tensor, "l n"]:
+        """U of some labels with the rows of one more: Σ | given = Σ - U^T U."""
+        where = self.posterior.slices[block]
+        cross = self.posterior.cross([block]) - given[:, where].mT @ given
+        observed = cross[:, where] + self.posterior.noise(block).diag()
+        factor = torch.linalg.cholesky(observed)
+        update = torch.linalg.solve_triangular(factor, cross, upper=False)
+        return torch.cat([given, update])
 
     def covariance(self, block: int) -> Float[Tensor, "r r"]:
         """Covariance of a block's latent values given the data and the picks."""
@@ -161,15 +183,13 @@ class TargetInformation(PoolAcquisition):
 
     def condition_on(self, block: int) -> None:
         """Takes a label as bought, in the posterior with and without the targets."""
-        where = self.posterior.slices[block]
-        cross = self.posterior.cross([block]) - (
-            self._on_targets[:, where].mT @ self._on_targets
-        )
-        observed = cross[:, where] + self.posterior.noise(block).diag()
-        factor = torch.linalg.cholesky(observed)
-        update = torch.linalg.solve_triangular(factor, cross, upper=False)
+        self._on_targets = self._conditioned(self._on_targets, block)
         super().condition_on(block)
-        self._on_targets = torch.cat([self._on_targets, update])
+
+    def _keep(self, n_picks: int) -> None:
+        n_rows = sum(map(self._n_rows, self._picked[n_picks:]))
+        self._on_targets = self._on_targets[: len(self._on_targets) - n_rows]
+        super()._keep(n_picks)
 
     def value(self, blocks: Sequence[int]) -> float:
         """Half the log det ratio of the labels without and with the targets known."""
@@ -196,9 +216,14 @@ class Random(PoolAcquisition):
             len(posterior.slices), generator=generator, dtype=torch.float64
         )
 
-    def condition_on(self, block: int) -> None:
-        """Remembers the pick; nothing else depends on it."""
-        self._picked.append(block)
+    def _conditioned(
+        self, given: Float[Tensor, "k n"], block: int
+    ) -> Float[Tensor, "l n"]:
+        """Nothing depends on the picks."""
+        return given
+
+    def _n_rows(self, block: int) -> int:
+        return 0
 
     def value(self, blocks: Sequence[int]) -> float:
         """The sum of the labels' random values."""

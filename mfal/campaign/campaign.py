@@ -38,6 +38,7 @@ from mfal.data import LabelledDataset, canonical, read_extxyz
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
 from mfal.models.exact import ExactPotential
+from mfal.models.pool import ExactPool
 from mfal.models.storage import save_potential
 from mfal.oracles import LabelPool, sample_md, validate_specification
 
@@ -76,6 +77,7 @@ class Campaign:
         self._stop = Event()
         self._number = 1
         self._known: tuple[int, ExactPotential] | None = None
+        self._ranked: ExactPool | None = None
 
     def run(self) -> dict[str, Any]:
         """Runs to the end and returns the results (see `mfal.campaign.document`).
@@ -260,7 +262,7 @@ class Campaign:
         if left < min(costs[model.levels[-1]].mean, cheapest):
             reason = "the budget is spent: what is left does not pay for another label"
         else:
-            requests = choosing.best_requests(
+            requests, self._ranked = choosing.best_requests(
                 self.config,
                 model,
                 self.store.structures(),
@@ -269,6 +271,7 @@ class Campaign:
                 costs,
                 left,
                 number,
+                reuse=self._ranked,
             )
             if requests:
                 return requests
@@ -335,6 +338,7 @@ class Campaign:
             start=start,
             hold_below=hold,
             seed=self.config.seed,
+            reuse=None if self._known is None else self._known[1],
         )
         model, record = learn(model, self._heldout(dataset.levels))
         self._known = (number, model)
@@ -377,7 +381,7 @@ class Campaign:
     def _opened(self) -> Iterator[None]:
         """The store, checked against the configuration, and the workers."""
         self.store = CampaignStore(self.directory / "campaign.sqlite")
-        self._number, self._known = 1, None
+        self._number, self._known, self._ranked = 1, None, None
         try:
             digest = self.store.meta("digest")
             if digest not in (None, self.config.digest()):

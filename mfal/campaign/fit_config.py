@@ -31,7 +31,7 @@ class FitConfig(ModelConfig):
     """All keys of FIT.yaml; each has a default.
 
     `level` and `keys` are those of the files named on the command line; `files` adds
-    others, each with its own.
+    others (or the same again), each with its own.
     """
 
     levels: tuple[str, ...] | None = None
@@ -77,13 +77,31 @@ def read_training_data(config: FitConfig, paths: Sequence[Path]) -> LabelledData
             each other.
     """
     only = config.levels[0] if config.levels and len(config.levels) == 1 else None
-    default = config.level or only
-    sources = [(path, default, config.keys) for path in paths]
-    sources += [(s.path, s.level or default, s.keys) for s in config.files]
+    dataset = _ordered(read_labels(config, paths, only), config.levels)
+    _check(dataset)
+    return dataset
+
+
+def read_labels(
+    config: FitConfig, paths: Sequence[Path], default: str | None = None
+) -> LabelledDataset:
+    """The labels of the files named here and in the configuration, at every level.
+
+    `default` is the level of frames that name none where the configuration does not
+    say it. Where keys are given, a frame may have no label under them (one frame may
+    hold the labels of several levels, each under its own keys); this is logged.
+
+    Raises:
+        DataFileError: a file that is not what it says.
+        ValueError: no files, no label under the keys of a file, or a label twice.
+    """
+    level = config.level or default
+    sources = [(path, level, config.keys) for path in paths]
+    sources += [(s.path, s.level or level, s.keys or config.keys) for s in config.files]
     if not sources:
         raise ValueError(
-            "there is nothing to fit: name labelled extxyz files, or list them as "
-            "`files` in the configuration"
+            "there are no data: name labelled extxyz files, or list them as `files` in "
+            "the configuration"
         )
     groups: list[tuple[str | None, Keys | None, list[Path]]] = []
     for path, level, keys in sources:
@@ -92,9 +110,19 @@ def read_training_data(config: FitConfig, paths: Sequence[Path]) -> LabelledData
             groups.append((level, keys, [path]))
         else:
             alike[2].append(path)
-    dataset = joined([read_extxyz(g[2], level=g[0], keys=g[1]) for g in groups])
-    dataset = _ordered(dataset, config.levels)
-    _check(dataset)
+    return joined([_read(*group) for group in groups])
+
+
+def _read(
+    level: str | None, keys: Keys | None, paths: Sequence[Path]
+) -> LabelledDataset:
+    dataset = read_extxyz(paths, level=level, keys=keys, labels_required=keys is None)
+    unlabelled = len(dataset) - len({i for i, _ in dataset.labels})
+    if unlabelled and keys is not None:
+        where = f"under {', '.join(keys.values())} in {', '.join(map(str, paths))}"
+        if not dataset.labels:
+            raise ValueError(f"there is no label {where}: check the keys")
+        _logger.warning("%d structures have no label %s", unlabelled, where)
     return dataset
 
 

@@ -46,8 +46,9 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _yes_is_no_number(cls, value: Any) -> Any:
-        if isinstance(value, bool):
+    def _yes_is_no_number(cls, value: Any, info: Any) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("yes or no is no value of this key (put a name in quotes)")
         return value
 

@@ -1,7 +1,7 @@
 """Environments: the common currency of all descriptors."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ase import Atoms
 from jaxtyping import Float, Int
@@ -34,6 +34,7 @@ class Environments:
         return dense.flatten(0, 1)
 
 
+@runtime_checkable
 class Descriptor(Protocol):
     """What turns a structure into environments; bring your own."""
 

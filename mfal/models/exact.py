@@ -54,6 +54,7 @@ class ExactPotential:
         observations: Observations,
         fitted: Fit,
         recalibrations: Mapping[str, Recalibration] | None = None,
+        reuse: "ExactPotential | None" = None,
     ) -> None:
         self.dataset = dataset
         self.levels = dataset.levels
@@ -65,8 +66,13 @@ class ExactPotential:
         self.recalibrations = dict(recalibrations or {})
         self._orders = builder.descriptor.orders(permutations)
         check_memory(len(observations), what="the exact model")
-        self._factor, self.jitter = factorise(self._covariance_of_data)
+        self.n_reused = 0 if reuse is None else self._rows_in_common(reuse)
+        if reuse is None or not self.n_reused:
+            self._factor, self.jitter = factorise(self._covariance_of_data)
+        else:
+            self._factor, self.jitter = self._extended(reuse)
         half = solve_lower(self._factor, observations.values.unsqueeze(-1))
+        self.white_values = half.squeeze(-1)
         self.weights = torch.linalg.solve_triangular(self._factor.mT, half, upper=True)
 
     @classmethod
@@ -81,13 +87,16 @@ class ExactPotential:
         seed: int = 0,
         evidence_rows: int = 2500,
         restarts: int = 1,
+        reuse: "ExactPotential | None" = None,
     ) -> "ExactPotential":
         """Fits hyperparameters by evidence and conditions on all labels.
 
         See `mfal.models.fitting.fit_hyperparameters` for `kernel`, `start`,
         `hold_below`, `evidence_rows` and `restarts`. `permutations` is "auto" (found
         from the structures), "none", or a list of permutations of the atoms that
-        generate the group. Every label enters the posterior.
+        generate the group. Every label enters the posterior. Of a model to `reuse`,
+        the factor of the levels that have the same labels and hyperparameters is taken
+        over; the result is the same to rounding.
 
         Raises:
             ValueError: no labels, other molecules among the structures, stresses.
@@ -116,7 +125,7 @@ class ExactPotential:
             evidence_rows=evidence_rows,
             restarts=restarts,
         )
-        return cls(dataset, builder, group, observations, fit)
+        return cls(dataset, builder, group, observations, fit, reuse=reuse)
 
     @classmethod
     def with_fit(
@@ -169,6 +178,14 @@ class ExactPotential:
     def whiten(self, right: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """L^-1 right, with the Cholesky factor of the data's covariance."""
         return solve_lower(self._factor, right)
+
+    def whiten_on(
+        self, done: Float[Tensor, "k m"], right: Float[Tensor, "l m"]
+    ) -> Float[Tensor, "n m"]:
+        """L^-1 of right-hand sides whose first rows are solved already."""
+        k = len(done)
+        rest = right - self._factor[k:, :k] @ done
+        return torch.cat([done, solve_lower(self._factor[k:, k:], rest)])
 
     def inverse_columns(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "k r"]:
         """The part that is not zero of L^-1 e_i for some rows i: X^T X = [K^-1]_rows."""
@@ -295,6 +312,59 @@ class ExactPotential:
                 mu, sigma = condition(mu, sigma, cross, observed, residual)
             results.append(RowPrediction(block, mu, sigma, noise, zero[level]))
         return results
+
+    def _rows_in_common(self, other: "ExactPotential") -> int:
+        """Leading rows whose covariance is the same in both models: whole levels."""
+        mine, theirs = self.observations, other.observations
+        if self.levels != other.levels or not torch.equal(self._orders, other._orders):
+            return 0
+        common = 0
+        for level in range(len(self.levels)):
+            blocks = [
+                [s for s, at in zip(o.structure, o.level, strict=True) if at == level]
+                for o in (mine, theirs)
+            ]
+            n = int((mine.row_level == level).sum())
+            rows = slice(common, common + n)
+            if (
+                not self.hyperparameters.same_level(other.hyperparameters, level)
+                or len(blocks[0]) != len(blocks[1])
+                or n != int((theirs.row_level == level).sum())
+                or not torch.equal(mine.values[rows], theirs.values[rows])
+                or not torch.equal(
+                    mine.rows.direction[rows], theirs.rows.direction[rows]
+                )
+            ):
+                break
+            common += n
+        return common
+
+    def _extended(self, other: "ExactPotential") -> tuple[Tensor, float]:
+        """The Cholesky factor from that of the leading rows.
+
+        [L_00, 0; L_10, L_11] with L_10^T = L_00^-1 K_01, L_11 = chol(K_11 - L_10 L_10^T).
+        """
+        data, n0 = self.observations, self.n_reused
+        factor = torch.zeros(len(data), len(data), dtype=torch.float64)
+        factor[:n0, :n0] = other._factor[:n0, :n0]
+        if n0 == len(data):
+            return factor, other.jitter
+        first = int(data.rows.environment[n0])
+        last = len(data.rows.descriptor)
+        bottom = self.covariance(data.rows.environments(range(first, last)), data.rows)
+        variance, shared = data_noise(self.hyperparameters, data)
+        bottom[torch.arange(len(bottom)), torch.arange(n0, len(data))] += variance[n0:]
+        later, earlier = data.pairs
+        new = later >= n0
+        bottom[later[new] - n0, earlier[new]] += shared[new]
+        half = solve_lower(other._factor[:n0, :n0], bottom[:, :n0].mT)
+        factor[n0:, :n0] = half.mT
+        rest, jitter = factorise(
+            lambda: (bottom[:, n0:] - half.mT @ half).contiguous(),
+            what="covariance of the new rows",
+        )
+        factor[n0:, n0:] = rest
+        return factor, max(jitter, other.jitter)
 
     def _covariance_of_data(self) -> Tensor:
         matrix = self.covariance(self.observations.rows)

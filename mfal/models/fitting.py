@@ -103,7 +103,8 @@ def fit_hyperparameters(
             for name in choices
         ]
         best = max(trials, key=lambda o: o.log_posterior)
-        optima[level], current = best, best.hyperparameters
+        optima[level] = best
+        current = _take_level(best.hyperparameters, current, level)
         if level:
             errors[level - 1] = rho_standard_error(
                 current, subset.observations, subset.products, held
@@ -194,6 +195,20 @@ def _hold_all_but(
         prior,
         low=torch.where(free, prior.low, value),
         high=torch.where(free, prior.high, value),
+    )
+
+
+def _take_level(
+    found: Hyperparameters, current: Hyperparameters, level: int
+) -> Hyperparameters:
+    """`current` with what belongs to a level from `found`; the rest to the last bit."""
+    mine = torch.arange(current.n_levels) == level
+    return Hyperparameters(
+        _put(current.kernels, level, found.kernels[level]),
+        torch.where(mine, found.lengthscale, current.lengthscale),
+        torch.where(mine, found.scale, current.scale),
+        torch.where(mine[1:], found.rho, current.rho),
+        torch.where(mine[:, None], found.noise, current.noise),
     )
 
 

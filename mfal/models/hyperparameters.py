@@ -83,6 +83,16 @@ class Hyperparameters:
             noise.exp().reshape(3, n).T,
         )
 
+    def same_level(self, other: "Hyperparameters", level: int) -> bool:
+        """Whether all that belongs to a level is equal, to the last bit."""
+        return (
+            self.kernels[level] == other.kernels[level]
+            and bool(self.lengthscale[level] == other.lengthscale[level])
+            and bool(self.scale[level] == other.scale[level])
+            and bool((self.noise[level] == other.noise[level]).all())
+            and (level == 0 or bool(self.rho[level - 1] == other.rho[level - 1]))
+        )
+
     def with_kernels(self, kernels: Sequence[str]) -> "Hyperparameters":
         """The same numbers with other kernels."""
         return replace(self, kernels=tuple(kernels))

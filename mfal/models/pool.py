@@ -9,6 +9,7 @@ from ase import Atoms
 from jaxtyping import Float
 from torch import Tensor
 
+from mfal.data import structure_key
 from mfal.kernels import Rows
 from mfal.models.exact import ExactPotential, check_memory
 from mfal.models.noise import white_covariance, white_rows
@@ -29,17 +30,31 @@ class PoolEntry:
     quantities: tuple[str, ...] = ("energy", "forces")
     structure: int | None = None
 
+    @cached_property
+    def key(self) -> tuple[str, str, tuple[str, ...], bool]:
+        """What makes two entries the same label, whatever the data set."""
+        known = self.structure is not None
+        return structure_key(self.atoms), self.level, self.quantities, known
+
 
 class ExactPool:
     """`mfal.models.posterior.PoolPosterior` of an `ExactPotential`.
 
-    Keeps V = L^-1 K(data, pool), so memory is data rows x pool rows.
+    Keeps V = L^-1 K(data, pool), so memory is data rows x pool rows. From a pool to
+    `reuse`, made for the model before, what belongs to unchanged levels is taken over:
+    there the columns of an entry only scale with the rho above those levels.
 
     Raises:
         TooLargeError: if V would not fit into memory.
     """
 
-    def __init__(self, model: ExactPotential, entries: Sequence[PoolEntry]) -> None:
+    def __init__(
+        self,
+        model: ExactPotential,
+        entries: Sequence[PoolEntry],
+        *,
+        reuse: "ExactPool | None" = None,
+    ) -> None:
         self.model = model
         self.entries = tuple(entries)
         self.blocks: list[StructureRows] = [
@@ -54,16 +69,15 @@ class ExactPool:
         check_memory(
             int((n_data * stops[-1]) ** 0.5),
             what="the posterior of the pool",
-            matrices=3,
+            matrices=3.0,
         )
         self.rows = Rows.stack([b.rows for b in self.blocks])
         self._white = white_covariance(model.hyperparameters)
         self._mixed = white_covariance(model.hyperparameters, labels=(True, False))
         self._latent = white_covariance(model.hyperparameters, labels=(False, False))
-        cross = model.covariance(model.observations.rows, self.rows)
-        self._add_shared_with_data(cross)
-        self.mean = (cross.mT @ model.weights).squeeze(-1)
-        self._v = model.whiten(cross)
+        known = None if reuse is None else self._known_columns(reuse)
+        self._v = self._columns(0, None) if known is None else self._columns(*known)
+        self.mean = self._v.mT @ model.white_values
         self._kept: dict[int, Tensor] = {}
 
     def noise(self, block: int) -> Float[Tensor, " r"]:
@@ -118,14 +132,50 @@ class ExactPool:
                 found.setdefault(entry.structure, []).append(i)
         return found
 
-    def _add_shared_with_data(self, cross: Tensor) -> None:
-        data = self.model.observations
-        for k, structure in enumerate(data.structure):
-            for block in self._by_structure.get(structure, []):
+    def _columns(self, first: int, done: Tensor | None) -> Tensor:
+        """V, given its rows that belong to the labels before the `first`."""
+        model, data = self.model, self.model.observations
+        labels = range(first, len(data.structure))
+        if not labels:
+            assert done is not None  # a model has labels
+            return done
+        rows = data.rows if first == 0 else data.rows.environments(labels)
+        cross = model.covariance(rows, self.rows)
+        offset = data.rows.starts[first]
+        for k in labels:
+            for block in self._by_structure.get(data.structure[k], []):
                 i, j = matching_rows(
                     data.block_quantity(k), self.blocks[block].quantity
                 )
                 shared = self._mixed[data.level[k], self._level(block)]
-                cross[data.rows.starts[k] + i, self.slices[block].start + j] += (
-                    white_rows(shared, self.blocks[block])[j]
-                )
+                cross[
+                    data.rows.starts[k] - offset + i, self.slices[block].start + j
+                ] += white_rows(shared, self.blocks[block])[j]
+        return model.whiten(cross) if done is None else model.whiten_on(done, cross)
+
+    def _known_columns(self, before: "ExactPool") -> tuple[int, Tensor] | None:
+        """The first label whose rows of V are new, and the rows above it, if known.
+
+        For entries above the unchanged levels, cov(label, entry) is proportional to the
+        product of the rho above those levels.
+        """
+        n, data = self.model.n_reused, self.model.observations
+        if not n or n > before._v.shape[0]:
+            return None
+        where = {e.key: k for k, e in enumerate(before.entries)}
+        first = data.rows.starts.index(n)
+        unchanged = data.level[first - 1]
+        columns = []
+        for entry in self.entries:
+            k = where.get(entry.key)
+            level = self.model.level_index(entry.level)
+            if k is None or level <= unchanged:
+                return None
+            rho = [
+                m.hyperparameters.rho[unchanged:level].prod()
+                for m in (self.model, before.model)
+            ]
+            if not rho[1].abs() > 0.05:  # no digits are left to scale back
+                return None
+            columns.append(before._v[:n, before.slices[k]] * (rho[0] / rho[1]))
+        return first, torch.cat(columns, dim=1)

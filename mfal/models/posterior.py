@@ -7,13 +7,14 @@ need the values of what is conditioned on, so picks and pending labels are exact
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class PoolPosterior(Protocol):
     """The joint posterior of the blocks of a pool; every engine gives one."""
 

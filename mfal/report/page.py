@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from mfal.data.files import write_atomically
 from mfal.report import labels, sections, tables
 from mfal.report.document import MODES, QUANTITIES, Document, part
 from mfal.report.drawing import Drawing
 from mfal.report.errors import draw_calibration, draw_parity
-from mfal.data.files import write_atomically
 from mfal.report.files import png
 from mfal.report.markup import section
 from mfal.report.progress import draw_learning_curve, draw_rho, draw_spending

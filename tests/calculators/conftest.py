@@ -13,6 +13,9 @@ def potential(methanol):
     """Eight geometries, each with labels at both levels."""
     return calibrated(
         ExactPotential.fit(
-            methanol.subset(range(8)), permutations=METHYL, evidence_rows=150, restarts=0
+            methanol.subset(range(8)),
+            permutations=METHYL,
+            evidence_rows=150,
+            restarts=0,
         )
     )

@@ -41,7 +41,9 @@ def test_the_label_at_hand_is_that_of_the_same_structure(potential, unseen):
 
 def test_structures_without_a_label_at_hand_are_left_out_and_counted(potential, unseen):
     labels = {k: v for k, v in unseen.labels.items() if k != (2, "gfn2")}
-    found = assess(potential, dataclasses.replace(unseen, labels=labels), at_hand="gfn2")
+    found = assess(
+        potential, dataclasses.replace(unseen, labels=labels), at_hand="gfn2"
+    )
     assert (found["n_structures"], found["n_left_out"]) == (5, 1)
     assert "1 structures have no label of gfn2" in summary_lines(found)[0]
 
@@ -81,6 +83,8 @@ def test_data_of_another_level_are_refused(potential, unseen):
 
 
 def test_labels_of_different_structures_are_no_labels_at_hand(potential, unseen):
-    labels = {(i, n): v for (i, n), v in unseen.labels.items() if (i < 3) == (n == "mp2")}
+    labels = {
+        (i, n): v for (i, n), v in unseen.labels.items() if (i < 3) == (n == "mp2")
+    }
     with pytest.raises(ValueError, match="label the same structures"):
         assess(potential, dataclasses.replace(unseen, labels=labels), at_hand="gfn2")

@@ -81,7 +81,9 @@ def test_results_hold_values_and_standard_deviations_and_nothing_else(potential,
     assert set(query.calc.results) == {"energy", "free_energy", "forces"}
 
 
-def test_uncertainties_are_those_of_a_label_only_if_noise_is_asked_for(potential, query):
+def test_uncertainties_are_those_of_a_label_only_if_noise_is_asked_for(
+    potential, query
+):
     expected = potential.predict([query])
     for noise in (False, True):
         query.calc = MfalCalculator(potential, noise=noise)

@@ -45,5 +45,5 @@ def test_a_level_has_the_quantities_of_all():
 
 
 def test_the_same_label_twice_is_refused():
-    with pytest.raises(ValueError, match="structure 1 of data set 1 .* level 'low'"):
+    with pytest.raises(ValueError, match=r"structure 1 of data set 1 .* level 'low'"):
         joined([dataset("low", [1, 2]), dataset("low", [3, 2])])

@@ -44,7 +44,9 @@ def test_jacobian_is_the_derivative_by_finite_differences(atoms, descriptor):
 
 
 def test_many_geometries_at_once_are_the_same_as_each_alone(atoms, descriptor):
-    positions = torch.stack([torch.tensor(atoms.positions) * s for s in (0.9, 1.0, 1.2)])
+    positions = torch.stack(
+        [torch.tensor(atoms.positions) * s for s in (0.9, 1.0, 1.2)]
+    )
     values, jacobian = descriptor.values_and_jacobian(positions)
     for k, geometry in enumerate(positions):
         alone = descriptor(Atoms(atoms.numbers, geometry.numpy()))

@@ -97,7 +97,9 @@ def dense(h, orders, left, right):
         level = rows.level[e, None].double()
         b = rows.weight.unsqueeze(-1)
         x = pack_observations(b, rows.direction, rows.descriptor[e])
-        return torch.cat([x, level], dim=1), torch.cat([b, rows.counts[e], level], dim=1)
+        return torch.cat([x, level], dim=1), torch.cat(
+            [b, rows.counts[e], level], dim=1
+        )
 
     (x1, n1), (x2, n2) = packed(left), packed(right)
     reference = ReferenceEnergyKernel(REFERENCE_WIDTH)
@@ -174,9 +176,7 @@ def test_contract_is_the_autograd_slope_of_the_assembled_matrix(
     if other is None:
         below = left.environment[:, None] > left.environment
         count = blocks_below(left).double() + below  # those below stand for two
-    torch.testing.assert_close(
-        products.assemble(c), (matrix * count.sign()).detach()
-    )
+    torch.testing.assert_close(products.assemble(c), (matrix * count.sign()).detach())
     g = torch.randn(matrix.shape, generator=generator).double()
     expected = torch.autograd.grad((g * count * matrix).sum(), leaves)
     for computed, slope in zip(products.contract(g), expected, strict=True):
@@ -213,7 +213,9 @@ def test_slope_of_any_loss_of_the_symmetric_matrix_is_that_of_the_whole_matrix(
     g = g + g.T
 
     def folded(part):  # entries above the diagonal belong to the ones below it
-        inverse = [int((orders[:, o] == torch.arange(D)).all(1).nonzero()) for o in orders]
+        inverse = [
+            int((orders[:, o] == torch.arange(D)).all(1).nonzero()) for o in orders
+        ]
         return (part + part[inverse].mT).tril(-1) + part.tril().triu()
 
     for mine, all_of_it in zip(products.contract(g), whole.contract(g), strict=True):

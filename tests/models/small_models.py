@@ -52,12 +52,14 @@ def water_dataset(asked, seed=0):
 
 
 BOTH, E, F = ("energy", "forces"), ("energy",), ("forces",)
+LOWEST = [(0, 0, BOTH), (1, 0, F), (2, 0, E), (3, 0, BOTH)]
 MIXED = {  # missing quantities, structures with one, two or three labels
-    2: [(0, 0, BOTH), (1, 0, F), (2, 0, E), (3, 0, BOTH)]
-    + [(0, 1, BOTH), (1, 1, BOTH), (3, 1, E), (4, 1, F)],
-    3: [(0, 0, BOTH), (1, 0, F), (2, 0, E), (3, 0, BOTH)]
-    + [(0, 1, BOTH), (3, 1, F), (4, 1, BOTH)]
-    + [(0, 2, E), (1, 2, BOTH), (3, 2, BOTH), (5, 2, F)],
+    2: [*LOWEST, (0, 1, BOTH), (1, 1, BOTH), (3, 1, E), (4, 1, F)],
+    3: [
+        *LOWEST,
+        *[(0, 1, BOTH), (3, 1, F), (4, 1, BOTH)],
+        *[(0, 2, E), (1, 2, BOTH), (3, 2, BOTH), (5, 2, F)],
+    ],
 }
 
 
@@ -131,7 +133,9 @@ class Naive:
             energies = [e for e in energies if e is not None]
             self.zero[level] = np.mean(energies) if energies else 0.0
         asked = [(i, n, lab) for i, n, lab in dataset]
-        self.data = self.rows([(i, dataset.structures[i], n, lab) for i, n, lab in asked])
+        self.data = self.rows(
+            [(i, dataset.structures[i], n, lab) for i, n, lab in asked]
+        )
         self.values = np.concatenate([self.numbers(n, lab) for _, n, lab in asked])
         self.sigma = np.concatenate([self.own_sigma(lab) for *_, lab in asked])
 
@@ -170,14 +174,20 @@ class Naive:
         if at_hand is not None:
             extra = self.rows([("query", atoms, *at_hand)])
             data = textbook.Molecule(
-                *(torch.cat([a, b]) for a, b in zip(data[:-1], extra[:-1], strict=True)),
+                *(
+                    torch.cat([a, b])
+                    for a, b in zip(data[:-1], extra[:-1], strict=True)
+                ),
                 data.observable + extra.observable,
             )
             values = np.concatenate([values, self.numbers(*at_hand)])
             sigma = np.concatenate([sigma, self.own_sigma(at_hand[1])])
         observed = self.covariance(data, data) + np.diag(sigma**2)
         mean, total = textbook.conditioned(
-            self.covariance(query, query), self.covariance(query, data), observed, values
+            self.covariance(query, query),
+            self.covariance(query, data),
+            observed,
+            values,
         )
         return mean, total
 

@@ -121,7 +121,9 @@ def test_nothing_near_the_maximum_is_more_probable(two, generator):
         two.data, two.products, prior, [two.h], tolerance=tolerance
     )
     best = found.hyperparameters.to_vector()
-    evidence, posterior = (float(x) for x in (two.dense(best), log_posterior(two, best)))
+    evidence, posterior = (
+        float(x) for x in (two.dense(best), log_posterior(two, best))
+    )
     assert found.converged
     assert found.n_rows == len(two.data)
     assert found.log_evidence == pytest.approx(evidence, rel=1e-9)

@@ -35,9 +35,7 @@ def fitted(two):
 
 def test_the_typical_distance_is_the_median_of_those_between_geometries(two):
     structures = [two.structures[i] for i in observations_of(two).structure]
-    q = [
-        1 / a.get_all_distances()[np.triu_indices(3, 1)] for a in structures
-    ]
+    q = [1 / a.get_all_distances()[np.triu_indices(3, 1)] for a in structures]
     apart = [np.linalg.norm(a - b) for i, a in enumerate(q) for b in q[:i]]
     apart = [d for d in apart if d > 1e-6] * 2  # pairs of one geometry do not count
     assert typical_distance(observations_of(two)) == pytest.approx(

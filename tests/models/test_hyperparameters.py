@@ -6,11 +6,12 @@ Their covariance is tested in tests/kernels/test_rows.py and test_evidence.py.
 import json
 import math
 
+import jaxtyping
 import pytest
 import torch
 from small_models import hyperparameters
 
-from mfal.models.hyperparameters import HyperPrior, Hyperparameters, default_prior
+from mfal.models.hyperparameters import Hyperparameters, HyperPrior, default_prior
 
 FIELDS = ("lengthscale", "scale", "rho", "noise")
 THREE = hyperparameters("rbf", "matern52", "rbf")
@@ -57,12 +58,10 @@ def test_an_unknown_kernel_is_refused():
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_sizes_of_different_numbers_of_levels_are_refused(monkeypatch, field):
-    import jaxtyping
-
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run
     values = {name: getattr(THREE, name) for name in FIELDS}
     values[field] = values[field][:-1]
-    with pytest.raises(ValueError, match="3 levels need 3 lengthscales, .* 2 rho"):
+    with pytest.raises(ValueError, match=r"3 levels need 3 lengthscales, .* 2 rho"):
         Hyperparameters(THREE.kernels, **values)
 
 

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from small_models import BOTH, MIXED, SWAP, E, F, hyperparameters, potential, water_dataset
+from small_models import (
+    BOTH,
+    MIXED,
+    SWAP,
+    E,
+    F,
+    hyperparameters,
+    potential,
+    water_dataset,
+)
 
 from mfal import LabelledDataset
 from mfal.models.leave_out import calibrated, leave_one_out
@@ -56,7 +65,9 @@ def balanced(dataset):
     """The data set with one energy per level, so that leaving one out moves no mean."""
     labels = {
         (i, name): type(label)(
-            None if label.energy is None else -2000.0 - 76.0 * dataset.levels.index(name),
+            None
+            if label.energy is None
+            else -2000.0 - 76.0 * dataset.levels.index(name),
             label.forces,
         )
         for (i, name), label in dataset.labels.items()

@@ -4,15 +4,19 @@ import pytest
 import textbook
 import torch
 from small_models import (
+    BOTH,
     MIXED,
     as_molecule,
     hyperparameters,
     observations_of,
+    water,
     water_dataset,
 )
 
 from mfal import Label
+from mfal.descriptors import InverseDistances
 from mfal.models.noise import data_noise, white_covariance, white_rows
+from mfal.models.observations import RowBuilder
 
 THREE = hyperparameters("rbf", "rbf", "rbf")
 
@@ -66,11 +70,6 @@ def test_a_label_adds_its_own_variance():
 
 
 def test_energies_have_noise_per_atom_and_forces_per_component():
-    from small_models import BOTH, water
-
-    from mfal.descriptors import InverseDistances
-    from mfal.models.observations import RowBuilder
-
     atoms = water(0)
     block = RowBuilder(InverseDistances(["O", "H", "H"]))(atoms, 0, BOTH)
     white = torch.tensor([0.5, 0.2, 9.0], dtype=torch.float64)

@@ -206,7 +206,10 @@ def other_molecule():
 @pytest.mark.parametrize(
     ("dataset", "rule"),
     [
-        (LabelledDataset((water(0),), (Fidelity("low"),)), "no label: there is nothing"),
+        (
+            LabelledDataset((water(0),), (Fidelity("low"),)),
+            "no label: there is nothing",
+        ),
         (with_stress(), "structure 0 has a stress at level 'low': .*isolated"),
         (other_molecule(), "in that order, got HHH"),
     ],

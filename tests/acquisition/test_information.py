@@ -1,0 +1,274 @@
+"""An acquisition value is a difference of entropies of the joint Gaussian."""
+
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition import AcquisitionFunction
+from botorch.optim import optimize_acqf_discrete
+from gaussian_pools import (
+    dense,
+    mutual_information,
+    random_pool,
+    water_model,
+    water_pool,
+)
+
+from mfal.acquisition import (
+    MaximumVariance,
+    ParameterInformation,
+    Random,
+    TargetInformation,
+    select_batch,
+)
+from mfal.acquisition.candidates import Candidate
+
+SIZES = (4, 1, 3, 4, 3, 2)
+TARGETS = (4, 5)
+TOLERANCE = torch.tensor([0.3, 0.05, 0.2, 0.4, 0.1], dtype=torch.float64)
+SETS = ([0], [1], [0, 2], [3, 1, 2])
+PICKS = ([], [3], [1, 3])
+
+
+@pytest.fixture(params=range(2))
+def pool(request):
+    return random_pool(SIZES, seed=request.param)
+
+
+def labels(pool, blocks):
+    """Covariance of the labels of some blocks, and of these with all latent values."""
+    rows = pool.rows(blocks)
+    noise = np.diag(pool.variance[rows])
+    return pool.full[np.ix_(rows, rows)] + noise, pool.full[rows]
+
+
+def parameter_information(pool, blocks):
+    """I(y; f) with f all latent values of the pool."""
+    return mutual_information(labels(pool, blocks)[0], pool.full, labels(pool, blocks)[1])
+
+
+def target_information(pool, blocks):
+    """I(y; f_T + tolerance)."""
+    rows = pool.rows(TARGETS)
+    own, cross = labels(pool, blocks)
+    known = pool.full[np.ix_(rows, rows)] + np.diag(TOLERANCE)
+    return mutual_information(own, known, cross[:, rows])
+
+
+def maximum_variance(pool, blocks):
+    return np.diag(pool.full)[pool.rows(blocks)].mean()
+
+
+KINDS = {
+    "parameters": (ParameterInformation, parameter_information),
+    "targets": (lambda p: TargetInformation(p, TARGETS, TOLERANCE), target_information),
+    "variance": (MaximumVariance, maximum_variance),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+@pytest.mark.parametrize("blocks", SETS)
+@pytest.mark.parametrize("picks", PICKS)
+def test_a_value_is_that_of_the_dense_gaussian_given_the_picks(pool, kind, blocks, picks):
+    make, naive = kind
+    acquisition = make(pool)
+    for pick in picks:
+        acquisition.condition_on(pick)
+    expected = naive(pool.given(picks) if picks else pool, blocks)
+    assert acquisition.value(blocks) == pytest.approx(expected, rel=1e-9, abs=1e-10)
+    assert acquisition.picked == tuple(picks)
+
+
+@pytest.mark.parametrize("name", ["parameters", "targets"])
+def test_information_obeys_the_chain_rule(pool, name):
+    """What labels tell together is what they tell one after the other."""
+    acquisition = KINDS[name][0](pool)
+    together, one_by_one = acquisition.value([0, 3, 2]), 0.0
+    for block in (0, 3, 2):
+        one_by_one += acquisition.value([block])
+        acquisition.condition_on(block)
+    assert one_by_one == pytest.approx(together, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", ["parameters", "variance"])
+def test_a_label_known_already_tells_less(pool, name):
+    acquisition = KINDS[name][0](pool)
+    before = [acquisition.value([b]) for b in range(len(SIZES))]
+    acquisition.condition_on(2)
+    after = [acquisition.value([b]) for b in range(len(SIZES))]
+    assert all(a < b for a, b in zip(after, before, strict=True))
+
+
+def test_a_target_without_tolerance_makes_its_own_label_as_good_as_all_it_says(pool):
+    """T = the candidate, known exactly: what is left of its label is its noise."""
+    tiny = torch.full((SIZES[0],), 1e-10, dtype=torch.float64)
+    about_itself = TargetInformation(pool, [0], tiny).value([0])
+    assert about_itself == pytest.approx(ParameterInformation(pool).value([0]), rel=1e-6)
+
+
+def test_what_is_known_within_the_tolerance_attracts_no_label(pool):
+    wide = 1e9 * TOLERANCE
+    acquisition = TargetInformation(pool, TARGETS, wide)
+    assert all(abs(acquisition.value([b])) < 1e-7 for b in range(4))
+
+
+def test_target_information_never_exceeds_that_about_the_parameters(pool):
+    about_all = ParameterInformation(pool)
+    about_targets = TargetInformation(pool, TARGETS, TOLERANCE)
+    for blocks in SETS:
+        assert 0 < about_targets.value(blocks) < about_all.value(blocks)
+
+
+@pytest.mark.parametrize(
+    ("targets", "tolerance", "rule"),
+    [
+        ([], TOLERANCE, "needs targets"),
+        (TARGETS, TOLERANCE[:4], r"each of the 5 rows of the targets, got 4"),
+        (TARGETS, 0 * TOLERANCE, "positive variance"),
+    ],
+)
+def test_targets_that_make_no_sense_are_refused(pool, targets, tolerance, rule):
+    with pytest.raises(ValueError, match=rule):
+        TargetInformation(pool, targets, tolerance)
+
+
+# --- with a model of two levels
+
+
+def target_values(model, asked, targets):
+    pool = water_pool(model, [*asked, *targets])
+    where = range(len(asked), len(asked) + len(targets))
+    n_rows = sum(pool.slices[b].stop - pool.slices[b].start for b in where)
+    tolerance = torch.full((n_rows,), 1e-3, dtype=torch.float64)
+    acquisition = TargetInformation(pool, list(where), tolerance)
+    return [acquisition.value([b]) for b in range(len(asked))]
+
+
+TARGET_WATER = [(8, "high"), (9, "high")]
+
+
+def test_without_correlation_a_low_label_tells_nothing_of_the_high_level():
+    model = water_model(range(4), [0, 1], rho=0.0)
+    low, of_target, high = target_values(
+        model, [(6, "low"), (8, "low"), (6, "high")], TARGET_WATER
+    )
+    assert abs(low) < 1e-9 and abs(of_target) < 1e-9
+    assert high > 0.1
+
+
+def test_with_the_low_level_of_the_targets_at_hand_low_labels_tell_next_to_nothing():
+    """All high labels are paired, so only the discrepancy is left to learn."""
+    asked = [(6, "low"), (6, "high")]
+    at_hand = water_model([0, 1, 2, 8, 9], [0, 1])
+    low, high = target_values(at_hand, asked, TARGET_WATER)
+    assert low < 1e-6 * high
+    low, high = target_values(water_model([0, 1, 2], [0, 1]), asked, TARGET_WATER)
+    assert low > 0.05 * high
+
+
+def test_the_low_label_of_a_target_itself_is_the_best_low_label():
+    of_target, other = target_values(
+        water_model([0, 1, 2], [0, 1]), [(8, "low"), (6, "low")], TARGET_WATER
+    )
+    assert of_target > 2 * other
+
+
+@pytest.mark.parametrize(
+    "pick", [(6, "low"), (6, "high"), (7, "high"), (2, "high")], ids=str
+)
+def test_conditioning_on_a_pick_is_conditioning_the_model_on_any_values(pick):
+    """A structure new to the data, one that is pending at both levels, a paired one."""
+    low, high = [0, 1, 2, 6], [0, 1]
+    if pick == (6, "low"):
+        low.remove(6)
+    model = water_model(low, high)
+    asked = [(6, "high"), (5, "low"), (5, "high"), (2, "high"), (7, "high")]
+    wanted = [a for a in asked if a != pick]
+    pool = water_pool(model, [*wanted, pick])
+    more = ([*low, pick[0]], high) if pick[1] == "low" else (low, [*high, pick[0]])
+    after = [water_model(*more, seed=s, values=v) for s, v in ((1, 1.0), (2, 30.0))]
+    for make in (ParameterInformation, MaximumVariance):
+        acquisition = make(pool)
+        acquisition.condition_on(len(wanted))
+        values = [acquisition.value([b]) for b in range(len(wanted))]
+        for bought in after:
+            anew = make(water_pool(bought, wanted))
+            expected = [anew.value([b]) for b in range(len(wanted))]
+            np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+def test_values_of_a_model_are_those_of_its_dense_gaussian():
+    pool = water_pool(
+        water_model([0, 1, 2], [0, 1]), [(5, "low"), (5, "high"), (2, "high")]
+    )
+    for make in (ParameterInformation, MaximumVariance):
+        for blocks in ([0], [1, 2], [0, 1]):
+            expected = make(dense(pool)).value(blocks)
+            assert make(pool).value(blocks) == pytest.approx(expected, rel=1e-9)
+
+
+# --- as functions of BoTorch
+
+
+def positions(*sets):
+    return torch.tensor(sets, dtype=torch.float64).unsqueeze(-1)
+
+
+def test_a_batch_of_sets_of_positions_gives_their_values(pool, kind):
+    acquisition = kind[0](pool)
+    assert isinstance(acquisition, AcquisitionFunction)
+    found = acquisition(positions([0, 2], [3, 1]))
+    expected = [acquisition.value([0, 2]), acquisition.value([3, 1])]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_discrete_optimisation_of_botorch_picks_the_greedy_batch(pool, kind):
+    choices = torch.arange(4, dtype=torch.float64).unsqueeze(-1)
+    acquisition = kind[0](pool)
+    found, values = optimize_acqf_discrete(acquisition, q=3, choices=choices)
+    candidates = [Candidate(i, "high", 1.0) for i in range(4)]
+    picks = select_batch(kind[0](pool), candidates, 3)
+    assert found.flatten().tolist() == [p.position for p in picks]
+    assert values.tolist() == pytest.approx([p.gain for p in picks])
+    assert acquisition.picked == ()  # BoTorch takes its pending points back
+
+
+def test_labels_that_were_pending_before_stay_so_after_botorch(pool, kind):
+    acquisition = kind[0](pool)
+    acquisition.condition_on(1)
+    value = acquisition.value([0])
+    choices = torch.tensor([[0.0], [2.0], [3.0]], dtype=torch.float64)
+    optimize_acqf_discrete(acquisition, q=2, choices=choices)
+    assert acquisition.picked == (1,)
+    assert acquisition.value([0]) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("pending", [[3, 0], [3], [2, 0], [], [1]])
+def test_pending_labels_take_the_place_of_those_before(pool, kind, pending):
+    acquisition, anew = kind[0](pool), kind[0](pool)
+    acquisition.set_X_pending(positions([3, 0, 2]).squeeze(0))
+    for block in pending:
+        anew.condition_on(block)
+    acquisition.set_X_pending(positions(pending).squeeze(0) if pending else None)
+    assert acquisition.picked == tuple(pending)
+    assert acquisition.value([1, 2]) == pytest.approx(anew.value([1, 2]), rel=1e-12)
+    found = acquisition.X_pending
+    assert (found is None) if not pending else (found.flatten().tolist() == pending)
+
+
+# --- the baseline
+
+
+def test_random_values_are_those_of_the_seed_and_nothing_else(pool):
+    everything = positions(*([i] for i in range(len(SIZES))))
+    first, again, other = Random(pool, 1), Random(pool, 1), Random(pool, 2)
+    again.condition_on(3)
+    assert torch.equal(first(everything), again(everything))
+    assert not torch.equal(first(everything), other(everything))
+    assert first.value([0, 1]) == pytest.approx(first.value([0]) + first.value([1]))
+    first.set_X_pending(positions([2, 4]).squeeze(0))
+    first.set_X_pending(None)
+    assert torch.equal(first(everything), again(everything))

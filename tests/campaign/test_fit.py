@@ -1,0 +1,69 @@
+"""A potential fitted to labelled files, and the record of it."""
+
+import json
+
+import pytest
+
+from mfal.campaign.fit import fit_potential, summary_lines, summary_table
+from mfal.campaign.fit_config import FitConfig
+from mfal.models.leave_out import calibrated
+
+METHYL = ((0, 1, 4, 3, 5, 2), (0, 1, 4, 3, 2, 5))
+QUICK = FitConfig(permutations=METHYL, evidence_rows=150, restarts=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(methanol):
+    return fit_potential(methanol.subset(range(6)), QUICK)
+
+
+def test_the_record_tells_the_numbers_of_the_model(fitted):
+    model, record = fitted
+    found = model.hyperparameters
+    assert record["levels"] == ["gfn2", "mp2"]
+    assert record["n_labels"]["mp2"] == {"energy": 6, "forces": 6, "stress": 0}
+    assert record["rho"] == found.rho.tolist()
+    assert record["rho_standard_error"] == model.fitted.rho_error.tolist()
+    assert record["noise"]["mp2"]["energy"] == float(found.noise[1, 0])
+    assert record["noise"]["gfn2"]["forces"] == float(found.noise[0, 1])
+    assert record["log_evidence"] == model.fitted.log_evidence
+    assert record["n_permutations"] == 6
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_the_record_tells_time_and_memory(fitted):
+    _, record = fitted
+    seconds = record["seconds"]
+    assert set(seconds) >= {"descriptors", "features", "hyperparameters", "total"}
+    assert 0 < seconds["descriptors"] < seconds["hyperparameters"] < seconds["total"]
+    assert 50 < record["peak_memory_MB"] < 1e5
+
+
+def test_sigmas_are_recalibrated_by_leave_one_out(fitted):
+    model, record = fitted
+    expected = calibrated(model.with_recalibrations({})).recalibrations
+    assert model.recalibrations == expected
+    assert record["recalibration"]["at_hand"]["forces"] == expected["at_hand"].forces
+
+
+def test_four_labels_are_too_few_to_recalibrate(methanol):
+    model, record = fit_potential(methanol.subset(range(4)), QUICK)
+    assert record["recalibration"] == model.recalibrations == {}
+
+
+def test_the_settings_of_the_configuration_are_used(methanol):
+    one = methanol.subset(range(4)).at_levels(["mp2"])
+    settings = {"permutations": "none", "kernel": "rbf", "restarts": 0}
+    _, record = fit_potential(one, FitConfig(**settings))
+    assert (record["n_permutations"], record["kernels"]) == (1, {"mp2": "rbf"})
+    assert record["rho"] == record["rho_standard_error"] == []
+
+
+def test_the_summary_has_a_line_per_level_and_step(fitted):
+    _, record = fitted
+    assert [row[0] for row in summary_table(record)] == ["level", "gfn2", "mp2"]
+    rho, evidence = summary_lines(record)
+    assert rho.startswith(f"rho, gfn2 to mp2: {record['rho'][0]:.4f} +- ")
+    assert evidence.startswith("log evidence")
+    unconverged = summary_lines({**record, "converged": False})
+    assert "NOT converged" in unconverged[-1]
