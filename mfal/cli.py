@@ -120,7 +120,7 @@ def run(
     from mfal.campaign import run_campaign
     from mfal.report import write_report
 
-    with _status("starting") as tell:
+    with _status("starting", log=True) as tell:
         where, results = run_campaign(campaign, directory, progress=tell)
         tell("writing the report")
         page = write_report(results, where)
@@ -360,11 +360,16 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def _status(first: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what goes on, on a terminal only."""
-    console = Console(stderr=True)
+def _status(first: str, *, log: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line that says what goes on; with `log`, off a terminal, a line for each phase."""
+    console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
-        yield lambda text: None
+
+        def say(text: str) -> None:
+            if log and not text.endswith(" labels"):
+                console.print(text, soft_wrap=True)
+
+        yield say
         return
     with console.status(first) as line:
         yield line.update

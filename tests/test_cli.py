@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
-from mfal import read_extxyz
+from mfal import LabelledDataset, read_extxyz, write_extxyz
 from mfal.campaign.lock import CampaignLocked
 from mfal.cli import Stopped, app, verdict
 from mfal.data.artefact import load_artefact
@@ -263,7 +264,12 @@ def test_doctor_refuses_an_oracle_whose_forces_are_not_the_slope(mfal, monkeypat
 
 
 def test_a_killed_run_of_label_goes_on_where_it_was(tmp_path):
-    words = ("label", METHANOL, "--oracle", "hf/3-21g", "--output", "out.extxyz")
+    structures = []
+    for seed in range(24):  # large enough for a label to take a moment
+        structures.append(bulk("Cu", cubic=True) * (4, 4, 4))
+        structures[-1].rattle(0.05, seed=seed)
+    write_extxyz(tmp_path / "in.extxyz", LabelledDataset(tuple(structures), ()))
+    words = ("label", "in.extxyz", "--oracle", "emt", "--output", "out.extxyz")
     process = subprocess.Popen(
         [sys.executable, "-c", "from mfal.cli import main; main()", *map(str, words)],
         cwd=tmp_path,

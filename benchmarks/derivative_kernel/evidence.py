@@ -16,6 +16,9 @@ from importlib.metadata import version
 
 import gpytorch
 import torch
+from gpytorch.constraints import Interval
+from gpytorch.distributions import Distribution
+from gpytorch.likelihoods import Likelihood
 from scipy.linalg import lapack
 from torch import Tensor
 
@@ -102,13 +105,13 @@ def with_mfal(data: Data) -> tuple[float, list[float]]:
 
 
 class _GradientGP(gpytorch.models.ExactGP):
-    def __init__(self, x: Tensor, y: Tensor, likelihood) -> None:
+    def __init__(self, x: Tensor, y: Tensor, likelihood: Likelihood) -> None:
         super().__init__(x, y, likelihood)
         self.covar_module = gpytorch.kernels.ScaleKernel(
             gpytorch.kernels.RBFKernelGrad()
         )
 
-    def forward(self, x: Tensor):
+    def forward(self, x: Tensor) -> Distribution:
         return gpytorch.distributions.MultitaskMultivariateNormal(
             x.new_zeros(len(x), 1 + ENTRIES), self.covar_module(x)
         )
@@ -143,7 +146,7 @@ def with_gpytorch(data: Data) -> tuple[float, list[float]]:
     return evidence.item(), slope
 
 
-def _natural_slope(raw: Tensor, constraint) -> float:
+def _natural_slope(raw: Tensor, constraint: Interval) -> float:
     """The slope in the parameter itself instead of the raw one."""
     free = raw.detach().clone().requires_grad_()
     (inner,) = torch.autograd.grad(constraint.transform(free).sum(), free)

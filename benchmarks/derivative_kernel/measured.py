@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def in_subprocess(
 
 
 @contextmanager
-def cost(into: dict[str, Any]):
+def cost(into: dict[str, Any]) -> Iterator[None]:
     """Puts wall and CPU seconds of the block, and the peak memory so far, into a dict."""
     wall, cpu = time.perf_counter(), time.process_time()
     yield

@@ -57,9 +57,7 @@ def evaluated(side: str, points: int, threads: int) -> dict[str, Any]:
 def compared(points: int, runs: dict[str, list[dict]]) -> dict[str, Any]:
     """Medians of both sides, their ratio, how far the numbers differ, the floor."""
     sides = {
-        side: {
-            name: statistics.median(run[name] for run in found) for name in MEASURED
-        }
+        side: {name: statistics.median(run[name] for run in found) for name in MEASURED}
         for side, found in runs.items()
     }
     ours, theirs = runs["mfal"][0], runs["gpytorch"][0]
@@ -107,7 +105,9 @@ def table(document: dict[str, Any]) -> str:
     for size in document["sizes"]:
         for side in SIDES:
             wall, cpu, peak = (size[side][name] for name in MEASURED)
-            row = f"| {size['rows']:,} | {side} | {wall:.2f} | {cpu:.2f} | {peak:,.0f} |"
+            row = (
+                f"| {size['rows']:,} | {side} | {wall:.2f} | {cpu:.2f} | {peak:,.0f} |"
+            )
             lines.append(row + " | |")
         lines.append(
             f"| {size['rows']:,} | **ratio** | **{size['faster']:.1f}** "

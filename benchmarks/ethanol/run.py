@@ -21,7 +21,6 @@ import yaml
 
 import mfal
 from mfal.campaign import Campaign, load_campaign
-from mfal.oracles import label_structure
 
 HERE = Path(__file__).parent
 LEVELS = ("gfn2", "pbe")
@@ -45,7 +44,9 @@ class InProcess(Executor):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path("campaigns/ethanol-benchmark"))
+    parser.add_argument(
+        "--work", type=Path, default=Path("campaigns/ethanol-benchmark")
+    )
     parser.add_argument("--smoke", action="store_true", help="small, for the tests")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def campaign(
         "validation": 6 if smoke else 40,
         "pilot": 4 if smoke else 8,
         "budget": {"highest_labels": 8 if smoke else 40},
-        "acquisition": {"name": acquisition, "batch": 4},
+        "acquisition": {"name": acquisition, "batch": 8},
         "comparison": False,
     }
 
@@ -151,7 +152,11 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for key in dict.fromkeys((r["strategy"], r["deployment"]) for r in runs):
         mine = [r for r in runs if (r["strategy"], r["deployment"]) == key]
-        row: dict[str, Any] = {"strategy": key[0], "deployment": key[1], "seeds": len(mine)}
+        row: dict[str, Any] = {
+            "strategy": key[0],
+            "deployment": key[1],
+            "seeds": len(mine),
+        }
         for name in mine[0]:
             if isinstance(mine[0][name], float):
                 values = [r[name] for r in mine]

@@ -37,7 +37,7 @@ class PoolAcquisition(AcquisitionFunction):
         return tuple(self._picked)
 
     @property
-    def X_pending(self) -> Float[Tensor, "m 1"] | None:
+    def X_pending(self) -> Float[Tensor, "m 1"] | None:  # type: ignore[override]
         """The blocks that are conditioned on, in BoTorch's form."""
         if not self._picked:
             return None

@@ -27,9 +27,9 @@ class MfalCalculator(Calculator):
 
     `low_level` is a calculator of the level `at_hand_level` (the lowest): its energy
     and forces at each structure are what the prediction is conditioned on,
-    f_H | f_L(x). Forces are then the mean of the forces given all that, which follows
-    the slope of the predicted energies only as closely as the low level's noise is
-    known; standalone forces are -dE/dr to rounding.
+    f_H | f_L(x). Standalone forces are -dE/dr to rounding. With the low level at hand
+    energies and forces are each the best given both labels, so forces are -dE/dr only
+    as far as the low level's misfit is small (to 1e-4 eV/A for GFN2 below MP2).
 
     Raises:
         ValueError: an unknown level, a level at hand that is not below the other, or

@@ -137,7 +137,7 @@ def _fit_alone(
     model: ExactPotential, dataset: LabelledDataset, seed: int
 ) -> ExactPotential:
     return ExactPotential.fit(
-        dataset, permutations=model.permutations.tolist(), seed=seed
+        dataset, permutations=model.permutations.tolist(), seed=seed, restarts=0
     )
 
 
@@ -163,6 +163,7 @@ def _fit_top(
         start=model.hyperparameters,
         hold_below=len(model.levels) - 1,
         seed=seed,
+        reuse=model,
     )
 
 

@@ -174,7 +174,7 @@ class AcquisitionConfig(Section):
         "target_information"
     )
     tolerance: ToleranceConfig = ToleranceConfig()
-    batch: PositiveInt = 4
+    batch: PositiveInt = 8
     low_level_first_above: PositiveFloat = 30.0  # cost of a high over a low label
 
 

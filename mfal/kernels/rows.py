@@ -15,7 +15,7 @@ any number of levels, costs elementwise work on pairs of environments and one pa
 the matrix; the gradient of a loss of the matrix is one pass more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,6 +23,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+_CACHED = 300_000
+"""Numbers of a product that stay in the cache while they are used."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +180,11 @@ class GramProducts:
             0,
             *torch.cumsum(self.right.weight != 0, dim=0).tolist(),
         ]
+        everything = slice(0, len(orders))
         self._kept = (
-            [self._slice(i) for i in range(len(left.descriptor))] if keep else None
+            [self._slice(i, everything) for i in range(len(left.descriptor))]
+            if keep
+            else None
         )
 
     @property
@@ -196,19 +202,27 @@ class GramProducts:
         n_env = i + 1 if self.symmetric else len(self.right.descriptor)
         return n_env, self.right.starts[n_env]
 
-    def _slice(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _slice(self, i: int, group: slice) -> tuple[Tensor, Tensor, Tensor]:
         """V (g r m), A (g r m_env) and A' (g m) of the rows of environment i."""
         n_env, m = self._columns(i)
         start, stop = self.left.starts[i], self.left.starts[i + 1]
         v = self.left.direction[start:stop]
-        right = self._v_right[:, :m]
+        right = self._v_right[group, :m]
         across = v @ right.mT
-        slope = self._left_slope[start:stop, None] - v @ self._q_right[:, :n_env].mT
-        slope_right = right @ self._q[i] - self._right_slope[:, :m]
+        slope = self._left_slope[start:stop, None] - v @ self._q_right[group, :n_env].mT
+        slope_right = right @ self._q[i] - self._right_slope[group, :m]
         return across, slope, slope_right
 
-    def _products(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        return self._slice(i) if self._kept is None else self._kept[i]
+    def _products(self, i: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """The products of environment i, in groups of permutations that fit the cache."""
+        if self._kept is not None:
+            yield slice(0, self.n_permutations), *self._kept[i]
+            return
+        n_rows = self.left.starts[i + 1] - self.left.starts[i]
+        size = max(1, _CACHED // max(n_rows * self._columns(i)[1], 1))
+        for p in range(0, self.n_permutations, size):
+            group = slice(p, min(p + size, self.n_permutations))
+            yield group, *self._slice(i, group)
 
     def assemble(
         self, coefficients: Coefficients, out: Float[Tensor, "n m"] | None = None
@@ -222,24 +236,25 @@ class GramProducts:
         for i in range(len(self.left.descriptor)):
             n_env, m = self._columns(i)
             start, stop = self.left.starts[i], self.left.starts[i + 1]
-            block = out[start:stop, :m]
+            block = out[start:stop, :m].zero_()
             here = self.right.environment[:m]
-            across, slope, slope_right = self._products(i)
-            first = -2 * coefficients.first[:, i, :n_env].index_select(1, here)
-            second = -4 * coefficients.second[:, i, :n_env].index_select(1, here)
-            second *= slope_right
-            torch.sum(across * first[:, None], dim=0, out=block)
-            block += (slope.index_select(2, here) * second[:, None]).sum(0)
-            b = self.left.weight[start:stop, None]
-            if self._energy_left[i]:
-                block.addcmul_(b, (first * slope_right).sum(0))
             energies = self._energy_right[: self._energies_before[m]]
-            if len(energies):
-                pulled = slope[..., here[energies]] * first[:, None, energies]
-                value = coefficients.value[:, i, here[energies]].sum(0)
-                block[:, energies] += (b * value - pulled.sum(0)) * (
-                    self.right.weight[energies]
-                )
+            b = self.left.weight[start:stop, None]
+            for group, across, slope, slope_right in self._products(i):
+                c0, c1, c2 = (c[group, i, :n_env] for c in coefficients)
+                first = -2 * c1.index_select(1, here)
+                second = (-4 * c2.index_select(1, here)).mul_(slope_right)
+                for p in range(len(first)):
+                    block.addcmul_(across[p], first[p])
+                    block.addcmul_(slope[p].index_select(1, here), second[p])
+                if self._energy_left[i]:
+                    block.addcmul_(b, (first * slope_right).sum(0))
+                if len(energies):
+                    pulled = slope[..., here[energies]] * first[:, None, energies]
+                    value = c0.index_select(1, here[energies]).sum(0)
+                    block[:, energies] += (b * value - pulled.sum(0)) * (
+                        self.right.weight[energies]
+                    )
         return out
 
     def contract(self, loss_slope: Float[Tensor, "n m"]) -> Coefficients:
@@ -255,22 +270,22 @@ class GramProducts:
             start, stop = self.left.starts[i], self.left.starts[i + 1]
             g = loss_slope[start:stop, :m]
             here = self.right.environment[:m]
-            across, slope, slope_right = self._products(i)
-            first = -2 * (across * g).sum(1)
-            second = -4 * (slope.index_select(2, here) * g).sum(1) * slope_right
             energies = self._energy_right[: self._energies_before[m]]
             of_energy, b_right = here[energies], self.right.weight[energies]
-            if self._energy_left[i]:
-                bg = (self.left.weight[start:stop, None] * g).sum(0)
-                first.addcmul_(bg.unsqueeze(0), slope_right, value=-2.0)
-                slopes.value[:, i, :n_env].index_add_(
-                    1, of_energy, (bg[energies] * b_right).expand(len(first), -1)
-                )
-            if len(energies):
-                pulled = (g[:, energies] * slope[..., of_energy]).sum(1)
-                first[:, energies] += 2 * pulled * b_right
-            slopes.first[:, i, :n_env].index_add_(1, here, first)
-            slopes.second[:, i, :n_env].index_add_(1, here, second)
+            bg = (self.left.weight[start:stop, None] * g).sum(0)
+            for group, across, slope, slope_right in self._products(i):
+                first = -2 * (across * g).sum(1)
+                second = -4 * (slope.index_select(2, here) * g).sum(1) * slope_right
+                if self._energy_left[i]:
+                    first.addcmul_(bg.unsqueeze(0), slope_right, value=-2.0)
+                    slopes.value[group, i, :n_env].index_add_(
+                        1, of_energy, (bg[energies] * b_right).expand(len(first), -1)
+                    )
+                if len(energies):
+                    pulled = (g[:, energies] * slope[..., of_energy]).sum(1)
+                    first[:, energies] += 2 * pulled * b_right
+                slopes.first[group, i, :n_env].index_add_(1, here, first)
+                slopes.second[group, i, :n_env].index_add_(1, here, second)
             if self.symmetric:
                 for part in slopes:
                     part[:, i, :i] *= 2

@@ -24,6 +24,7 @@ LABELS_FOR_KERNEL_CHOICE = 20
 """From so many labels of a level on its kernel is chosen by evidence."""
 
 _COARSE_ROWS = 600
+_PAIRED_ROWS = 1500
 _KEEP_BELOW = 2**30
 
 
@@ -63,7 +64,8 @@ def fit_hyperparameters(
 ) -> Fit:
     """Fits every level from `hold_below` on; the levels below keep those of `start`.
 
-    At most `evidence_rows` rows are used for a level. The search begins at `start`, or
+    At most `evidence_rows` rows are used for level 0, and of these at most 1,500 for a
+    step between levels. The search begins at `start`, or
     at the prior's mean and `restarts` draws from the prior on a small subset. With
     kernel "auto" a level takes the RBF or the Matern-5/2, whichever has the larger
     evidence, once it has 20 labels; Matern-5/2 before.
@@ -95,7 +97,8 @@ def fit_hyperparameters(
             coarse = _Subset(observations, orders, level, _COARSE_ROWS, seed)
             draws = _draws(current, held, restarts, seed + level)
             begin = coarse.maximise(held, [current, *draws]).hyperparameters
-        subset = _Subset(observations, orders, level, evidence_rows, seed)
+        largest = evidence_rows if level == 0 else min(evidence_rows, _PAIRED_ROWS)
+        subset = _Subset(observations, orders, level, largest, seed)
         trials = [
             subset.maximise(
                 held, [begin.with_kernels(_put(begin.kernels, level, name))]

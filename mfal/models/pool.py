@@ -40,6 +40,10 @@ class PoolEntry:
 class ExactPool:
     """`mfal.models.posterior.PoolPosterior` of an `ExactPotential`.
 
+    Labels of one structure share the misfits of the levels below (`mfal.models.noise`),
+    with each other and with the data: `cross` and `noise` together are the covariance
+    of labels, whatever the levels.
+
     Keeps V = L^-1 K(data, pool), so memory is data rows x pool rows. From a pool to
     `reuse`, made for the model before, what belongs to unchanged levels is taken over:
     there the columns of an entry only scale with the rho above those levels.
@@ -73,7 +77,6 @@ class ExactPool:
         )
         self.rows = Rows.stack([b.rows for b in self.blocks])
         self._white = white_covariance(model.hyperparameters)
-        self._mixed = white_covariance(model.hyperparameters, labels=(True, False))
         self._latent = white_covariance(model.hyperparameters, labels=(False, False))
         known = None if reuse is None else self._known_columns(reuse)
         self._v = self._columns(0, None) if known is None else self._columns(*known)
@@ -110,12 +113,20 @@ class ExactPool:
                 i, j = matching_rows(
                     self.blocks[b].quantity, self.blocks[other].quantity
                 )
-                shared = self._latent[self._level(b), self._level(other)]
+                shared = self._shared(self._level(b), self._level(other))
                 covariance[start + i, self.slices[other].start + j] += white_rows(
                     shared, self.blocks[b]
                 )[i]
             start += len(self.blocks[b].rows)
         return covariance
+
+    def _shared(self, left: int, right: int) -> Float[Tensor, " 3"]:
+        """What the misfits add to the covariance of two labels of one structure.
+
+        Two levels share the misfit of the lower one, which is its `noise`: it is no
+        noise to the level above. At one level the misfit of that level is left out.
+        """
+        return (self._latent if left == right else self._white)[left, right]
 
     def _level(self, block: int) -> int:
         return int(self.blocks[block].rows.level[0])
@@ -147,7 +158,7 @@ class ExactPool:
                 i, j = matching_rows(
                     data.block_quantity(k), self.blocks[block].quantity
                 )
-                shared = self._mixed[data.level[k], self._level(block)]
+                shared = self._shared(data.level[k], self._level(block))
                 cross[
                     data.rows.starts[k] - offset + i, self.slices[block].start + j
                 ] += white_rows(shared, self.blocks[block])[j]

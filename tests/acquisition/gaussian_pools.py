@@ -17,12 +17,14 @@ class DensePool:
     """A pool with any covariance: `slices`, `noise`, `covariance` and `cross` of it."""
 
     def __init__(self, covariance, noise, sizes):
-        stops = np.cumsum(sizes)
+        stops = np.cumsum(sizes).tolist()
         self.slices = [slice(b - n, b) for n, b in zip(sizes, stops, strict=True)]
         self.full, self.variance = np.asarray(covariance), np.asarray(noise)
 
     def rows(self, blocks):
-        return np.concatenate([np.arange(len(self.full))[self.slices[b]] for b in blocks])
+        return np.concatenate(
+            [np.arange(len(self.full))[self.slices[b]] for b in blocks]
+        )
 
     def noise(self, block):
         return torch.tensor(self.variance[self.slices[block]])
@@ -99,7 +101,10 @@ def water_model(low, high, *, rho=0.9, noise=0.02, seed=0, values=1.0):
     }
     h = Hyperparameters(
         ("rbf", "matern52"),
-        *(torch.tensor(v, dtype=torch.float64) for v in ([0.9, 0.6], [1.4, 0.7], [rho])),
+        *(
+            torch.tensor(v, dtype=torch.float64)
+            for v in ([0.9, 0.6], [1.4, 0.7], [rho])
+        ),
         torch.full((2, 3), noise, dtype=torch.float64),
     )
     fit = Fit(h, (None, None), torch.tensor([float("nan")], dtype=torch.float64))

@@ -14,7 +14,7 @@ from mfal.acquisition import Candidate, ParameterInformation, Random, select_bat
 SIZES = (3, 1, 4, 2, 3, 1, 4)
 
 
-def candidates(costs=None, n=len(SIZES)):
+def candidates(costs=None, n=7):
     return [
         Candidate(10 + i, "high", 1.0 if costs is None else costs[i]) for i in range(n)
     ]
@@ -81,7 +81,7 @@ def test_the_order_of_the_pool_does_not_change_the_batch():
 def test_the_unit_of_cost_does_not_matter():
     pool = random_pool(SIZES, 4)
     costs = np.linspace(1, 3, len(SIZES))
-    seconds = select_batch(ParameterInformation(pool), candidates(costs), 3, budget=6)
+    seconds = select_batch(ParameterInformation(pool), candidates(costs), 3, budget=6.0)
     hours = select_batch(
         ParameterInformation(pool), candidates(costs / 3600), 3, budget=6 / 3600
     )

@@ -66,7 +66,9 @@ def test_forces_that_vanish_give_no_verdict_for_the_level():
 @pytest.mark.parametrize(("n_low", "n_high"), [(2, 2), (3, 4), (0, 0)])
 def test_too_few_or_unpaired_labels_are_refused(n_low, n_high):
     low, high = pairs(0.9, 5)
-    with pytest.raises(ValueError, match=f"three paired labels, got {n_low} and {n_high}"):
+    with pytest.raises(
+        ValueError, match=f"three paired labels, got {n_low} and {n_high}"
+    ):
         diagnose(low[:n_low], high[:n_high], NAMES)
 
 

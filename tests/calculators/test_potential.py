@@ -9,6 +9,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
 from mfal.calculators.potential import MfalCalculator
+from mfal.oracles import OracleCalculator, build_oracle
+from mfal.oracles.naming import level_of, named_specification
 
 
 @pytest.fixture
@@ -64,6 +66,18 @@ def test_at_hand_is_the_prediction_conditioned_on_the_low_level(
     )
     alone = potential.predict([query])
     assert (expected.forces_sigma < alone.forces_sigma).all()
+
+
+def test_forces_at_hand_are_nearly_minus_the_slope_of_the_energy(potential, query):
+    low = OracleCalculator(build_oracle(level_of("gfn2", named_specification("gfn2"))))
+    calculate = calculated(MfalCalculator(potential, low_level=low))
+    step = 0.01 * np.random.default_rng(0).standard_normal((6, 3))
+    ahead, behind = query.copy(), query.copy()
+    ahead.positions += step
+    behind.positions -= step
+    rise = calculate(ahead)[0] - calculate(behind)[0]
+    expected = -2 * np.sum(step * calculate(query)[1])
+    assert rise == pytest.approx(expected, abs=0.02 * abs(expected) + 1e-3)
 
 
 def test_results_hold_values_and_standard_deviations_and_nothing_else(potential, query):

@@ -123,9 +123,10 @@ files:
     assert "1 structures have no label under gfn2_energy" in caplog.text
 
 
-def test_keys_that_no_frame_has_are_refused(both):
+def test_keys_that_no_frame_has_are_refused(methanol, write):
+    path = write("one.extxyz", methanol.subset(range(3)).at_levels(["mp2"]))
     with pytest.raises(ValueError, match="no label under ccsd_energy in"):
-        read(both, keys={"energy": "ccsd_energy"})
+        read(path, keys={"energy": "ccsd_energy"})
 
 
 def test_a_file_that_names_no_level_has_the_single_level_of_the_fit(methanol, write):

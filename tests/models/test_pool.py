@@ -75,19 +75,23 @@ def rows_of(case):
 
 
 def dense(case):
-    """Posterior mean and covariance of the latent rows: own misfits left out."""
+    """Posterior mean and covariance of the rows, misfits of the own level left out."""
     pool, data = rows_of(case), as_molecule(case.model.observations)
     orders = orders_of(["O", "H", "H"], SWAP)
 
-    def covariance(rows1, rows2, own1, own2):
+    def covariance(rows1, rows2):
+        labels = textbook.white(case.h, rows1, rows2)
+        without = textbook.white(case.h, rows1, rows2, own1=False, own2=False)
+        one_level = rows1.level[:, None] == rows2.level
         smooth = textbook.smooth(case.h, rows1, rows2, orders)
-        white = textbook.white(case.h, rows1, rows2, own1=own1, own2=own2)
-        return (smooth + white).numpy()
+        return (smooth + torch.where(one_level, without, labels)).numpy()
 
+    observed = textbook.smooth(case.h, data, data, orders)
+    observed = observed + textbook.white(case.h, data, data)
     return textbook.conditioned(
-        covariance(pool, pool, False, False),
-        covariance(pool, data, False, True),
-        covariance(data, data, True, True),
+        covariance(pool, pool),
+        covariance(pool, data),
+        observed.numpy(),
         case.model.observations.values.numpy(),
     )
 
@@ -116,6 +120,27 @@ def test_noise_is_the_misfit_of_the_own_level_alone(case):
             [force] * 3 if "forces" in quantities else []
         )
         torch.testing.assert_close(case.pool.noise(k), torch.stack(expected))
+
+
+@pytest.mark.parametrize("levels", [("low", "middle"), ("middle", "low")])
+def test_a_label_given_another_of_its_structure_is_what_the_model_then_says(levels):
+    """Structure 9 is new to the data: its label at one level tells of that at another."""
+    known, wanted = (PoolEntry(water(9), level, BOTH, 9) for level in levels)
+    h = hyperparameters("rbf", "matern52")
+    pool = ExactPool(potential(water_dataset(MIXED[2]), h, SWAP), [wanted, known])
+    mine, other = pool.slices
+    labels = pool.cross([0, 1]) + torch.cat([pool.noise(0), pool.noise(1)]).diag()
+    explained = labels[mine, other] @ torch.linalg.solve(
+        labels[other, other], labels[other, mine]
+    )
+    asked = [*MIXED[2], (9, LEVELS.index(known.level), BOTH)]
+    after = ExactPool(potential(water_dataset(asked), h, SWAP), [wanted])
+    torch.testing.assert_close(
+        labels[mine, mine] - explained,
+        after.covariance(0) + after.noise(0).diag(),
+        rtol=1e-8,
+        atol=1e-9,
+    )
 
 
 def test_slices_follow_each_other(case):
