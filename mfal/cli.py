@@ -366,7 +366,7 @@ def _status(first: str, *, log: bool = False) -> Iterator[Callable[[str], None]]
     if not console.is_terminal:
 
         def say(text: str) -> None:
-            if log and not text.endswith(" labels"):
+            if log and not text.endswith((" labels", " geometries")):
                 console.print(text, soft_wrap=True)
 
         yield say

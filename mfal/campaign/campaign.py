@@ -17,12 +17,12 @@ from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
 
-from mfal.acquisition import cost_ratio, diagnose, low_level_first
 from mfal.campaign import choosing
 from mfal.campaign.baselines import comparison
 from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import final_evaluation, results_document
-from mfal.campaign.labelling import label_step
+from mfal.campaign.geometries import pool_from_dynamics, pool_from_file
+from mfal.campaign.labelling import Paused, label_step
 from mfal.campaign.learning import (
     HeldOut,
     fit_from_record,
@@ -32,15 +32,16 @@ from mfal.campaign.learning import (
 )
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
+from mfal.campaign.planning import plan_levels
 from mfal.campaign.records import LabelRequest, StoredStep
 from mfal.campaign.store import CampaignStore
-from mfal.data import LabelledDataset, canonical, read_extxyz
+from mfal.data import LabelledDataset, canonical
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
 from mfal.models.exact import ExactPotential
 from mfal.models.pool import ExactPool
 from mfal.models.storage import save_potential
-from mfal.oracles import LabelPool, sample_md, validate_specification
+from mfal.oracles import LabelPool, validate_specification
 
 _logger = logging.getLogger(__name__)
 
@@ -91,14 +92,18 @@ class Campaign:
             validate_specification(
                 fidelity, set(self.config.system.atoms().get_chemical_symbols())
             )
+        if self.config.pool.sampler == "file":
+            pool_from_file(
+                self.config
+            )  # refused, if at all, before anything is written
         with CampaignLock(self.directory), self._opened(), self._listening():
             self._draw_pool()
             self._step("pilot", lambda n: choosing.pilot_requests(*self._pool))
             if self.config.validation:
                 self._step(
-                    "validation", lambda n: choosing.heldout_requests(*self._pool)
+                    "validation",
+                    lambda n: choosing.heldout_requests(self._levels(), self._pool[1]),
                 )
-            self._plan()
             for level in self.plan["sweep"]:
                 self._step("sweep", partial(self._sweep, level))
             while self._step("acquired", self._ask):
@@ -113,36 +118,19 @@ class Campaign:
     def _draw_pool(self) -> None:
         if self.store.structures():
             return
-        pool = self.config.pool
-        if pool.sampler == "file":
-            assert pool.path is not None  # the configuration demands it
-            dataset = read_extxyz(pool.path, labels_required=False)
-            structures = list(dataset.structures[: pool.size])
-            if len(structures) < pool.size:
-                raise ConfigError(
-                    f"pool.size: {pool.path} holds {len(structures)} structures, "
-                    f"{pool.size} are wanted: lower pool.size"
-                )
+        if self.config.pool.sampler == "file":
+            structures = pool_from_file(self.config)
         else:
             level = self.fidelities[self.config.pool_level]
-            self.progress(
-                f"drawing {pool.size} geometries by {level.name} dynamics at "
-                f"{pool.temperature:g} K"
-            )
-            structures = sample_md(
-                self.config.system.atoms(),
-                level,
-                size=pool.size,
-                temperature=pool.temperature,
-                timestep=pool.timestep,
-                interval=pool.interval,
-                equilibration=pool.equilibration,
-                friction=pool.friction,
-                seed=self.config.seed,
-            )
+            structures = pool_from_dynamics(self.config, level, self.progress)
         roles = choosing.assign_roles(self.config, len(structures))
         atoms = [canonical(a) for a in structures]
         self.store.add_structures(list(zip(atoms, roles, strict=True)))
+
+    def _drawing(self, n: int) -> None:
+        if self._stop.is_set():
+            raise Paused("stopped while the pool was drawn: it is drawn anew")
+        self.progress(f"drawing the pool: {n} of {self.config.pool.size} geometries")
 
     @property
     def _pool(self) -> tuple[CampaignConfig, list]:
@@ -172,67 +160,26 @@ class Campaign:
                 self.directory / "spool",
                 self._stop,
                 self.progress,
+                within_budget=partial(self._within_budget, phase),
             )
             self.store.finish_step(number, self._learn(number, phase))
             self._write_results()
         self._number += 1
         return next(s for s in self.store.steps() if s.step == number)
 
-    def _plan(self) -> None:
-        """Which levels are worth buying: the verdict on the pilot's paired labels."""
+    def _plan(self, number: int) -> None:
+        """Settles the levels and the budget, once, on the labels of the pilot."""
         if self.store.meta("plan") is not None:
             return
-        dataset, _ = self.store.dataset(
+        pilot, _ = self.store.dataset(
             tuple(self.fidelities.values()), purposes=("pilot",)
         )
-        names = dataset.levels
-        costs = Ledger(self.config, self.store).estimates(up_to_step=self._number - 1)
-        if names[-1] not in costs:
-            raise ConfigError(
-                f"every pilot label of the highest level {names[-1]!r} failed: see "
-                "`mfal status` for the reasons, and `mfal doctor`"
-            )
-        use, sentences, verdicts = [], [], []
-        for low in names[:-1]:
-            pairs = [
-                (dataset.labels[i, low].forces, dataset.labels[i, names[-1]].forces)
-                for i in dataset.paired(low, names[-1])
-            ]
-            forces = [(a, b) for a, b in pairs if a is not None and b is not None]
-            if len(forces) < 3:
-                use.append(low)
-                sentences.append(
-                    f"{low} and {names[-1]} share forces on {len(forces)} geometries: "
-                    "too few for a verdict, the low level is used."
-                )
-                continue
-            verdict = diagnose(
-                [a for a, _ in forces], [b for _, b in forces], (low, names[-1])
-            )
-            verdicts.append(vars(verdict))
-            sentences.append(verdict.sentence)
-            if verdict.useful:
-                use.append(low)
-        threshold = self.config.acquisition.low_level_first_above
-        sweep = []
-        for low in use:
-            ratio = cost_ratio(costs, low, names[-1])
-            if low_level_first(ratio, threshold):
-                sweep.append(low)
-                sentences.append(
-                    f"{low} is {ratio:,.0f} times cheaper than {names[-1]}: the pool is "
-                    f"labelled at {low} first, then only {names[-1]} is chosen."
-                )
-        plan = {
-            "levels": [*use, names[-1]],
-            "sweep": sweep,
-            "sentences": sentences,
-            "diagnosis": verdicts[0] if verdicts else None,
-            "costs": {name: vars(cost) for name, cost in costs.items()},
-            "budget": Ledger(self.config, self.store).total(costs),
-        }
+        ledger = Ledger(self.config, self.store)
+        costs = ledger.estimates(up_to_step=number)
+        plan = plan_levels(pilot, costs, self.config.acquisition.low_level_first_above)
+        plan["budget"] = ledger.total(costs)
         self.store.set_meta("plan", json.dumps(plan))
-        for sentence in sentences:
+        for sentence in plan["sentences"]:
             _logger.info(sentence)
             self.progress(sentence)
 
@@ -257,27 +204,37 @@ class Campaign:
         ledger = Ledger(self.config, self.store)
         left = self.plan["budget"] - ledger.spent()
         costs = ledger.estimates(up_to_step=number - 1)
-        model, positions = self._model(number - 1)
-        cheapest = min(costs[level].mean for level in model.levels)
-        if left < min(costs[model.levels[-1]].mean, cheapest):
-            reason = "the budget is spent: what is left does not pay for another label"
-        else:
-            requests, self._ranked = choosing.best_requests(
-                self.config,
-                model,
-                self.store.structures(),
-                positions,
-                self._asked(),
-                costs,
-                left,
-                number,
-                reuse=self._ranked,
+        missing = choosing.missing_labels(
+            self.store.structures(), self._levels(), self._asked()
+        )
+        affordable = [(i, level) for i, level in missing if costs[level].mean <= left]
+        if not affordable:
+            self.store.set_meta(
+                "stopping_reason",
+                "the budget is spent: what is left does not pay for another label"
+                if missing
+                else "nothing is left to buy: the whole pool is labelled",
             )
-            if requests:
-                return requests
-            reason = "nothing is left to buy: no affordable label is missing"
-        self.store.set_meta("stopping_reason", reason)
-        return []
+            return []
+        model, positions = self._model(number - 1)
+        requests, self._ranked = choosing.best_requests(
+            self.config,
+            model,
+            self.store.structures(),
+            positions,
+            affordable,
+            costs,
+            left,
+            number,
+            reuse=self._ranked,
+        )
+        return requests
+
+    def _within_budget(self, phase: str) -> bool:
+        """Whether a failed label may be tried again: validation is not budgeted."""
+        if phase not in LEARNING or self.plan is None:
+            return True
+        return Ledger(self.config, self.store).spent() < self.plan["budget"]
 
     def _levels(self) -> list[str]:
         return self.plan["levels"] if self.plan else list(self.fidelities)
@@ -318,6 +275,8 @@ class Campaign:
         """Fits all labels so far; levels below that did not change are held."""
         if phase not in LEARNING:
             return {}
+        if phase == "pilot":
+            self._plan(number)  # before the fit: a level that is left is not fitted
         self.progress(f"step {number}: learning")
         dataset, _ = self._dataset(number)
         steps = [s for s in self.store.steps() if s.step < number and "fit" in s.info]
@@ -407,6 +366,7 @@ class Campaign:
                 yield
         finally:
             self.store.close()
+            self._stop.clear()  # a campaign that was paused can be run again
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -49,12 +49,12 @@ def pilot_requests(
 
 
 def heldout_requests(
-    config: CampaignConfig, structures: Sequence[StoredStructure]
+    levels: Sequence[str], structures: Sequence[StoredStructure]
 ) -> list[LabelRequest]:
-    """Every level of the held-out structures."""
+    """These levels of the held-out structures."""
     return [
-        LabelRequest(s.id, level.name, "validation")
-        for level in config.levels
+        LabelRequest(s.id, level, "validation")
+        for level in levels
         for s in structures
         if s.role == "heldout"
     ]
@@ -71,40 +71,50 @@ def sweep_requests(
     ]
 
 
+def missing_labels(
+    structures: Sequence[StoredStructure],
+    levels: Sequence[str],
+    asked: set[tuple[int, str]],
+) -> list[tuple[int, str]]:
+    """What can be chosen: candidates at every level, targets below the highest."""
+    return [
+        (s.id, level)
+        for s in structures
+        for level in levels
+        if (s.id, level) not in asked
+        and (s.role == "candidate" or (s.role == "target" and level != levels[-1]))
+    ]
+
+
 def best_requests(
     config: CampaignConfig,
     model: ExactPotential,
     structures: Sequence[StoredStructure],
     positions: Mapping[int, int],
-    asked: set[tuple[int, str]],
+    wanted: Sequence[tuple[int, str]],
     costs: Mapping[str, CostEstimate],
     left: float,
     step: int,
     *,
     reuse: ExactPool | None = None,
-) -> tuple[list[LabelRequest], ExactPool | None]:
+) -> tuple[list[LabelRequest], ExactPool]:
     """The next batch by the acquisition function per expected cost, and its pool.
 
-    `positions` are the structures' places in the model's data set, `left` is what is
-    left of the budget. The choice depends on nothing but these and the seed; `reuse`,
-    the pool of the step before, saves time.
+    `positions` are the structures' places in the model's data set, `wanted` are the
+    labels to choose from, `left` is what is left of the budget. The choice depends on
+    nothing but these and the seed; `reuse`, the pool of the step before, saves time.
     """
     by_id = {s.id: s for s in structures}
-    wanted = [
-        (s.id, level)
-        for s in structures
-        for level in model.levels
-        if (s.id, level) not in asked
-        and (
-            s.role == "candidate" or (s.role == "target" and level != model.levels[-1])
-        )
-        and costs[level].mean <= left
-    ]
-    if not wanted:
-        return [], None
     targets = [s.id for s in structures if s.role == "target"]
+    # structures that the data do not hold yet get numbers of their own after theirs:
+    # their labels at two levels have something in common, too
     entries = [
-        PoolEntry(by_id[i].atoms, level, _quantities(config, level), positions.get(i))
+        PoolEntry(
+            by_id[i].atoms,
+            level,
+            _quantities(config, level),
+            positions.get(i, len(positions) + i),
+        )
         for i, level in [*wanted, *((i, model.levels[-1]) for i in targets)]
     ]
     pool = ExactPool(model, entries, reuse=reuse)

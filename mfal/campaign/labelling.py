@@ -37,12 +37,13 @@ def label_step(
     spool: Path,
     stop: Event,
     progress: Callable[[str], None],
+    within_budget: Callable[[], bool] = lambda: True,
 ) -> None:
     """Runs every open label of a step until each is done or given up.
 
     A finished label is in the store before the next is asked for; workers also spool
     it, so a killed driver loses nothing. A failed attempt is charged and repeated up
-    to `max_attempts`, unless another attempt cannot help.
+    to `max_attempts`, unless another attempt cannot help or is not `within_budget`.
 
     Raises:
         Paused: `stop` was set.
@@ -57,6 +58,9 @@ def label_step(
 
         def requests(pending: list[StoredLabel] = pending) -> Iterator[LabelRequest]:
             for label in pending:
+                if label.attempts and not within_budget():
+                    _give_up(store, label)
+                    continue
                 store.start(label.id)
                 yield LabelRequest.of(
                     f"label-{label.id}",
@@ -92,6 +96,14 @@ def _take(store: CampaignStore, result: LabelResult, max_attempts: int) -> None:
     _logger.warning("label %d, attempt %d: %s: %s", label_id, attempts, kind, message)
     if state != "pending":
         _logger.warning("label %d is %s; the campaign goes on", label_id, state)
+
+
+def _give_up(store: CampaignStore, label: StoredLabel) -> None:
+    """A label that failed is not tried again once the budget is spent."""
+    message = f"{label.error_message} (the budget does not pay for another attempt)"
+    store.record_failure(
+        label.id, label.error_kind or "code_error", message, 0.0, 0.0, retry=False
+    )
 
 
 def _check_failures(store: CampaignStore, largest: float) -> None:

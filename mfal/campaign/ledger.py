@@ -43,10 +43,9 @@ class Ledger:
         ]
         if self._declared is None:
             return sum(label.cpu_seconds for label in labels)
-        ended = ("done", "failed", "quarantined")
+        # an attempt that is running is charged when it ends
         return sum(
-            self._declared[label.level]
-            * (label.attempts - (label.state not in ended and label.attempts > 0))
+            self._declared[label.level] * (label.attempts - (label.state == "running"))
             for label in labels
         )
 

@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
+from threadpoolctl import threadpool_limits
 
 from mfal.data.checks import check_structure
 from mfal.data.dataset import canonical
@@ -106,10 +107,12 @@ def sample_md(
             )
 
     samples: list[Atoms] = []
-    run(equilibration)
-    while len(samples) < size:
-        run(interval)
-        samples.append(canonical(moving))
-        if progress is not None:
-            progress(len(samples))
+    run(1)  # loads the code, whose threads can be limited then
+    with threadpool_limits(1):  # a small molecule is no work for two threads
+        run(max(equilibration - 1, 0))
+        while len(samples) < size:
+            run(interval)
+            samples.append(canonical(moving))
+            if progress is not None:
+                progress(len(samples))
     return samples
