@@ -12,10 +12,12 @@ hyperparameters lives on pairs of environments, not of rows. With products
 where C0, C1, C2 (number of permutations x environments x environments) hold the sums
 over the levels of c c' s^2 (φ, φ' / ℓ^2, φ'' / ℓ^4). A change of hyperparameters, and
 any number of levels, costs elementwise work on pairs of environments and one pass over
-the matrix; the gradient of a loss of the matrix is one pass more.
+the matrix; the gradient of a loss of the matrix is one pass more. The covariance is
+linear in (b, v): seen from environment I, row j is a value and a gradient, summed over
+the permutations once and not for each row of I (see `GramProducts`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,9 +25,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-_CACHED = 300_000
-"""Numbers of a product that stay in the cache while they are used."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,16 @@ class Coefficients(NamedTuple):
 
 
 class GramProducts:
-    """The products V, A, A' and |q - P q'|² of two sets of rows.
+    """The products A' and |q - P q'|² of two sets of rows, and what V and A are made of.
 
-    They do not depend on hyperparameters. V (rows x rows x permutations) is kept if
-    `keep` is set, else it is made anew, environment by environment, at each use: for
-    descriptors of up to about 50 entries that takes no longer than reading it back.
+    Seen from environment I, row j of the right is a value x0 and a gradient x,
+
+        x0_j = sum_P C0 b' - 2 C1 A',
+        x_j  = sum_P 2 C1 (b' (q_I - P q'_J) - P v'_j) - 4 C2 A' (q_I - P q'_J),
+
+    and cov(y_i, y_j) = b_i x0_j + v_i · x_j: one matrix product per environment, whatever
+    the number of permutations. The products do not depend on hyperparameters. A' (rows x
+    environments x permutations) is kept if `keep` is set.
 
     If `right` is omitted the matrix is symmetric and only its lower triangle is made.
     """
@@ -162,39 +166,32 @@ class GramProducts:
             orders = torch.arange(d, device=left.descriptor.device).unsqueeze(0)
         centre = left.descriptor.mean(dim=0)  # differences of small numbers only
         self._q = left.descriptor - centre
-        self._q_right = self.right.descriptor[:, orders].transpose(0, 1) - centre
-        self._v_right = self.right.direction[:, orders].transpose(0, 1).contiguous()
+        self._q_right = self.right.descriptor[:, orders] - centre  # m_env g d
+        self._v_right = self.right.direction[:, orders]  # m g d
         self.squared = (
             self._q.square().sum(-1)[None, :, None]
-            + self._q_right.square().sum(-1)[:, None, :]
-            - 2 * self._q @ self._q_right.mT
+            + self._q_right.square().sum(-1).T[:, None, :]
+            - 2 * self._q @ self._q_right.permute(1, 2, 0)
         ).clamp_min(0.0)
-        self._left_slope = (left.direction * self._q[left.environment]).sum(-1)
-        self._right_slope = (
-            self._v_right * self._q_right[:, self.right.environment]
-        ).sum(-1)
-        self._energy_left = torch.zeros(len(left.descriptor), dtype=torch.bool)
-        self._energy_left[left.environment[left.weight != 0].cpu()] = True
-        self._energy_right = (self.right.weight != 0).nonzero().squeeze(-1)
-        self._energies_before = [
-            0,
-            *torch.cumsum(self.right.weight != 0, dim=0).tolist(),
-        ]
-        everything = slice(0, len(orders))
-        self._kept = (
-            [self._slice(i, everything) for i in range(len(left.descriptor))]
-            if keep
-            else None
+        self._right_slope = torch.einsum(
+            "mgd,mgd->mg", self._v_right, self._q_right[self.right.environment]
         )
+        self._weights = self.right.weight.unsqueeze(-1)
+        self._any_energy = bool((self.right.weight != 0).any())
+        sizes = set(self.right.environment.bincount().tolist())
+        self._per_environment = sizes.pop() if len(sizes) == 1 else -1
+        self._kept: list[Tensor] | None = None
+        if keep:
+            self._kept = [self._slopes(i) for i in range(len(left.descriptor))]
 
     @property
     def n_permutations(self) -> int:
         """Number of permutations that are summed over."""
-        return len(self._q_right)
+        return self._q_right.shape[1]
 
     @staticmethod
     def bytes_kept(n_rows: int, n_permutations: int) -> int:
-        """Memory that `keep` takes for a symmetric matrix of so many rows."""
+        """Memory that `keep` takes at most for a symmetric matrix of so many rows."""
         return 4 * n_rows * n_rows * n_permutations
 
     def _columns(self, i: int) -> tuple[int, int]:
@@ -202,27 +199,25 @@ class GramProducts:
         n_env = i + 1 if self.symmetric else len(self.right.descriptor)
         return n_env, self.right.starts[n_env]
 
-    def _slice(self, i: int, group: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """V (g r m), A (g r m_env) and A' (g m) of the rows of environment i."""
-        n_env, m = self._columns(i)
-        start, stop = self.left.starts[i], self.left.starts[i + 1]
-        v = self.left.direction[start:stop]
-        right = self._v_right[group, :m]
-        across = v @ right.mT
-        slope = self._left_slope[start:stop, None] - v @ self._q_right[group, :n_env].mT
-        slope_right = right @ self._q[i] - self._right_slope[group, :m]
-        return across, slope, slope_right
-
-    def _products(self, i: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """The products of environment i, in groups of permutations that fit the cache."""
+    def _slopes(self, i: int) -> Tensor:
+        """A' (m g) of environment i."""
         if self._kept is not None:
-            yield slice(0, self.n_permutations), *self._kept[i]
-            return
-        n_rows = self.left.starts[i + 1] - self.left.starts[i]
-        size = max(1, _CACHED // max(n_rows * self._columns(i)[1], 1))
-        for p in range(0, self.n_permutations, size):
-            group = slice(p, min(p + size, self.n_permutations))
-            yield group, *self._slice(i, group)
+            return self._kept[i]
+        _, m = self._columns(i)
+        return self._v_right[:m] @ self._q[i] - self._right_slope[:m]
+
+    def _of_environments(self, rows: Tensor, matrices: Tensor) -> Tensor:
+        """Each row times the matrix of its environment."""
+        n_env, m = len(matrices), len(rows)
+        if m == n_env * self._per_environment:
+            return torch.bmm(rows.view(n_env, -1, rows.shape[1]), matrices).view(m, -1)
+        starts = self.right.starts[: n_env + 1]
+        return torch.cat(
+            [
+                rows[a:b] @ matrix
+                for a, b, matrix in zip(starts, starts[1:], matrices, strict=False)
+            ]
+        )
 
     def assemble(
         self, coefficients: Coefficients, out: Float[Tensor, "n m"] | None = None
@@ -236,25 +231,24 @@ class GramProducts:
         for i in range(len(self.left.descriptor)):
             n_env, m = self._columns(i)
             start, stop = self.left.starts[i], self.left.starts[i + 1]
-            block = out[start:stop, :m].zero_()
             here = self.right.environment[:m]
-            energies = self._energy_right[: self._energies_before[m]]
-            b = self.left.weight[start:stop, None]
-            for group, across, slope, slope_right in self._products(i):
-                c0, c1, c2 = (c[group, i, :n_env] for c in coefficients)
-                first = -2 * c1.index_select(1, here)
-                second = (-4 * c2.index_select(1, here)).mul_(slope_right)
-                for p in range(len(first)):
-                    block.addcmul_(across[p], first[p])
-                    block.addcmul_(slope[p].index_select(1, here), second[p])
-                if self._energy_left[i]:
-                    block.addcmul_(b, (first * slope_right).sum(0))
-                if len(energies):
-                    pulled = slope[..., here[energies]] * first[:, None, energies]
-                    value = c0.index_select(1, here[energies]).sum(0)
-                    block[:, energies] += (b * value - pulled.sum(0)) * (
-                        self.right.weight[energies]
-                    )
+            b = self._weights[:m]
+            slope = self._slopes(i)
+            first = -2 * coefficients.first[:, i, :n_env].T.index_select(0, here)
+            along = (
+                -4 * coefficients.second[:, i, :n_env].T.index_select(0, here) * slope
+            )
+            value = (first * slope).sum(1)
+            if self._any_energy:
+                zeroth = coefficients.value[:, i, :n_env].sum(0)
+                value += b[:, 0] * zeroth.index_select(0, here)
+                along -= first * b
+            gradient = _weighted(first, self._v_right[:m])
+            gradient.addcmul_(along.sum(1, keepdim=True), self._q[i])
+            gradient -= self._of_environments(along, self._q_right[:n_env])
+            block = out[start:stop, :m]
+            torch.mm(self.left.direction[start:stop], gradient.T, out=block)
+            block.addr_(self.left.weight[start:stop], value)
         return out
 
     def contract(self, loss_slope: Float[Tensor, "n m"]) -> Coefficients:
@@ -270,23 +264,28 @@ class GramProducts:
             start, stop = self.left.starts[i], self.left.starts[i + 1]
             g = loss_slope[start:stop, :m]
             here = self.right.environment[:m]
-            energies = self._energy_right[: self._energies_before[m]]
-            of_energy, b_right = here[energies], self.right.weight[energies]
-            bg = (self.left.weight[start:stop, None] * g).sum(0)
-            for group, across, slope, slope_right in self._products(i):
-                first = -2 * (across * g).sum(1)
-                second = -4 * (slope.index_select(2, here) * g).sum(1) * slope_right
-                if self._energy_left[i]:
-                    first.addcmul_(bg.unsqueeze(0), slope_right, value=-2.0)
-                    slopes.value[group, i, :n_env].index_add_(
-                        1, of_energy, (bg[energies] * b_right).expand(len(first), -1)
-                    )
-                if len(energies):
-                    pulled = (g[:, energies] * slope[..., of_energy]).sum(1)
-                    first[:, energies] += 2 * pulled * b_right
-                slopes.first[group, i, :n_env].index_add_(1, here, first)
-                slopes.second[group, i, :n_env].index_add_(1, here, second)
+            b = self._weights[:m]
+            slope = self._slopes(i)
+            of_value = (self.left.weight[start:stop] @ g).unsqueeze(1)
+            of_gradient = (g.T @ self.left.direction[start:stop]).unsqueeze(2)
+            apart = (of_gradient[..., 0] @ self._q[i]).unsqueeze(1) - (
+                self._of_environments(of_gradient[..., 0], self._q_right[:n_env].mT)
+            )
+            first = torch.bmm(self._v_right[:m], of_gradient).squeeze(2)
+            first += of_value * slope
+            if self._any_energy:
+                first -= b * apart
+                slopes.value[:, i, :n_env].index_add_(
+                    1, here, (b * of_value).T.expand(self.n_permutations, -1)
+                )
+            slopes.first[:, i, :n_env].index_add_(1, here, first.T, alpha=-2)
+            slopes.second[:, i, :n_env].index_add_(1, here, (slope * apart).T, alpha=-4)
             if self.symmetric:
                 for part in slopes:
                     part[:, i, :i] *= 2
         return slopes
+
+
+def _weighted(weights: Float[Tensor, "m g"], of: Float[Tensor, "m g d"]) -> Tensor:
+    """sum_P weights times vectors, for every row."""
+    return torch.bmm(weights.unsqueeze(1), of).squeeze(1)

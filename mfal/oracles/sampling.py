@@ -93,6 +93,7 @@ def sample_md(
 
     def run(n_steps: int) -> None:
         try:
+            moving.get_forces()
             dynamics.run(n_steps)
             reason = check_structure(moving, charge=charge, multiplicity=multiplicity)
         except OracleError as error:
@@ -107,9 +108,9 @@ def sample_md(
             )
 
     samples: list[Atoms] = []
-    run(1)  # loads the code, whose threads can be limited then
+    run(0)  # the first forces load the code, whose threads can be limited then
     with threadpool_limits(1):  # a small molecule is no work for two threads
-        run(max(equilibration - 1, 0))
+        run(equilibration)
         while len(samples) < size:
             run(interval)
             samples.append(canonical(moving))
