@@ -20,19 +20,19 @@ from benchmarks.derivative_kernel.evidence import ENTRIES, SIDES
 from benchmarks.derivative_kernel.measured import in_subprocess, machine, write_section
 
 HERE = Path(__file__).parent
+REPETITIONS = {100: 3, 200: 3, 300: 1}
+"""Evaluations per number of points."""
 MEASURED = ("wall_seconds", "cpu_seconds", "peak_memory_MB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="20 points, once")
     options = parser.parse_args()
-    sizes = (20,) if options.smoke else (100, 200, 300)
-    repetitions = 1 if options.smoke else options.repetitions
+    sizes = {20: 1} if options.smoke else REPETITIONS
     document: dict[str, Any] = {"machine": machine(options.threads), "sizes": []}
-    for points in sizes:
+    for points, repetitions in sizes.items():
         runs: dict[str, list[dict]] = {side: [] for side in SIDES}
         for _ in range(repetitions):
             for side in SIDES:
@@ -125,8 +125,8 @@ def table(document: dict[str, Any]) -> str:
     note = (
         f"{facts['processor']}, {facts['threads']} threads of {facts['cores']} cores "
         f"(load before the run {facts['load_before']:.1f}), "
-        f"Python {facts['python']}, {named}; "
-        f"medians of {document['sizes'][-1]['repetitions']}."
+        f"Python {facts['python']}, {named}; medians of "
+        f"{', '.join(str(size['repetitions']) for size in document['sizes'])} runs."
     )
     return "\n".join([*lines, "", *floor, "", note])
 

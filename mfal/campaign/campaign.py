@@ -186,7 +186,7 @@ class Campaign:
     @property
     def plan(self) -> dict[str, Any]:
         """The levels that are bought and the budget, settled after the pilot."""
-        return json.loads(self.store.meta("plan") or "null")
+        return json.loads(self.store.meta("plan") or "{}")
 
     def _asked(self) -> set[tuple[int, str]]:
         return {(label.structure_id, label.level) for label in self.store.labels()}
@@ -232,12 +232,13 @@ class Campaign:
 
     def _within_budget(self, phase: str) -> bool:
         """Whether a failed label may be tried again: validation is not budgeted."""
-        if phase not in LEARNING or self.plan is None:
+        if phase not in LEARNING or self.store.meta("plan") is None:
             return True
         return Ledger(self.config, self.store).spent() < self.plan["budget"]
 
     def _levels(self) -> list[str]:
-        return self.plan["levels"] if self.plan else list(self.fidelities)
+        known = self.store.meta("plan") is not None
+        return self.plan["levels"] if known else list(self.fidelities)
 
     def _dataset(self, step: int) -> tuple[LabelledDataset, list[int]]:
         fidelities = tuple(self.fidelities[name] for name in self._levels())

@@ -103,6 +103,8 @@ class CampaignConfig(Section):
         Equal for equal campaigns, wherever their folder stands.
         """
         data = self.model_dump(mode="json")
+        if self.pool.sampler == "file":  # the other keys mean nothing then
+            data["pool"] = {k: data["pool"][k] for k in ("sampler", "path", "size")}
         holders = [data["system"], data["pool"], *(v["oracle"] for v in data["levels"])]
         for holder in holders:
             for key in {"file", "path"} & set(holder):

@@ -1,5 +1,6 @@
 """The budget: what was spent, what a label costs, what is left."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,9 +43,9 @@ class Ledger:
             and (up_to_step is None or label.step <= up_to_step)
         ]
         if self._declared is None:
-            return sum(label.cpu_seconds for label in labels)
+            return math.fsum(label.cpu_seconds for label in labels)
         # an attempt that is running is charged when it ends
-        return sum(
+        return math.fsum(
             self._declared[label.level] * (label.attempts - (label.state == "running"))
             for label in labels
         )

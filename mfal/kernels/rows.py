@@ -210,7 +210,9 @@ class GramProducts:
         """Each row times the matrix of its environment."""
         n_env, m = len(matrices), len(rows)
         if m == n_env * self._per_environment:
-            return torch.bmm(rows.view(n_env, -1, rows.shape[1]), matrices).view(m, -1)
+            return torch.bmm(rows.reshape(n_env, -1, rows.shape[1]), matrices).flatten(
+                0, 1
+            )
         starts = self.right.starts[: n_env + 1]
         return torch.cat(
             [

@@ -330,9 +330,13 @@ class ExactPotential:
                 not self.hyperparameters.same_level(other.hyperparameters, level)
                 or len(blocks[0]) != len(blocks[1])
                 or n != int((theirs.row_level == level).sum())
-                or not torch.equal(mine.values[rows], theirs.values[rows])
-                or not torch.equal(
-                    mine.rows.direction[rows], theirs.rows.direction[rows]
+                or not all(
+                    torch.equal(a[rows], b[rows])
+                    for a, b in (
+                        (mine.values, theirs.values),
+                        (mine.label_variance, theirs.label_variance),
+                        (mine.rows.direction, theirs.rows.direction),
+                    )
                 )
             ):
                 break

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from small_campaigns import run, small_config, write_labels
 from stored_campaign import campaign
 
 
@@ -20,3 +21,15 @@ def path(request, tmp_path, monkeypatch):
 def store(tmp_path):
     with campaign(tmp_path / "campaign.sqlite") as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory):
+    """A finished campaign that labelled its pool at the low level first."""
+    folder = tmp_path_factory.mktemp("swept")
+    write_labels(folder)
+    config, told = small_config(folder), []
+    results = run(config, folder / "campaign", progress=told.append)
+    return SimpleNamespace(
+        config=config, directory=folder / "campaign", results=results, told=told
+    )

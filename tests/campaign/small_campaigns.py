@@ -5,6 +5,7 @@ from itertools import combinations
 
 import ase.io
 import numpy as np
+import yaml
 from ase.build import molecule
 
 from mfal.campaign import Campaign, CampaignConfig
@@ -12,18 +13,20 @@ from mfal.campaign import Campaign, CampaignConfig
 BASE = {
     "name": "water",
     "system": {"molecule": "H2O"},
-    "pool": {"sampler": "file", "path": "pool.extxyz", "size": 24},
-    "targets": 4,
-    "validation": 4,
+    "pool": {"sampler": "file", "path": "pool.extxyz", "size": 16},
+    "targets": 3,
+    "validation": 3,
     "pilot": 3,
-    "budget": {"highest_labels": 7},
+    "budget": {"highest_labels": 6},
     "acquisition": {"batch": 2},
-    "model": {"kernel": "matern52"},
+    "model": {"kernel": "matern52", "permutations": "none"},
 }
 LEVELS = {  # depth (eV), slope (1/A), zero (eV), cost (CPU s)
     "low": (4.0, 1.8, -50.0, 1.0),
+    "middle": (4.4, 1.9, -60.0, 10.0),
     "high": (4.7, 2.0, -80.0, 100.0),
 }
+DECLARED = {"low": 1.0, "high": 10.0}  # a ratio that asks for no sweep
 
 
 class InProcess(Executor):
@@ -56,11 +59,15 @@ def morse(atoms, depth, slope, zero):
     return energy, forces
 
 
-def write_labels(folder, *, size=24, costs=True, useless_low=False, missing=()):
+def write_labels(
+    folder, *, size=16, costs=True, useless_low=False, missing=(), spoiled=()
+):
     """pool.extxyz and labels.extxyz; a label costs 20 % more or less than its level.
 
-    `missing` holds (structure, level) that have no label to be replayed.
+    `missing` holds (structure, level) that have no label to be replayed, `spoiled`
+    structures whose labels are nonsense.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     pool = [water(seed) for seed in range(size)]
     ase.io.write(folder / "pool.extxyz", pool)
@@ -68,25 +75,36 @@ def write_labels(folder, *, size=24, costs=True, useless_low=False, missing=()):
     for i, atoms in enumerate(pool):
         for level, (*parameters, cost) in LEVELS.items():
             energy, forces = morse(atoms, *parameters)
-            if useless_low and level == "low":
-                forces = rng.normal(size=forces.shape)
+            cost = cost * rng.uniform(0.8, 1.2)
+            if (useless_low and level == "low") or i in spoiled:
+                forces = np.random.default_rng(i).normal(size=forces.shape)
             frame = atoms.copy()
             frame.info = {"REF_energy": energy, "mfal_fidelity": level}
             if costs:
-                frame.info["mfal_cpu_seconds"] = cost * rng.uniform(0.8, 1.2)
+                frame.info["mfal_cpu_seconds"] = cost
             frame.arrays["REF_forces"] = forces
             if (i, level) not in missing:
                 frames.append(frame)
     ase.io.write(folder / "labels.extxyz", frames)
 
 
-def small_config(folder, *, levels=tuple(LEVELS), **changes):
+REPLAY = {"code": "replay", "path": "labels.extxyz"}
+
+
+def small_config(folder, *, levels=("low", "high"), oracle=REPLAY, **changes):
     """The configuration of a small campaign on the labels in a folder."""
-    oracle = {"code": "replay", "path": "labels.extxyz"}
     values = {**BASE, "levels": [{"name": n, "oracle": oracle} for n in levels]}
     return CampaignConfig.model_validate(
         {**values, **changes}, context={"folder": folder}
     )
+
+
+def write_yaml(folder, **changes):
+    """campaign.yaml for `mfal run` on the labels in a folder."""
+    levels = [{"name": n, "oracle": REPLAY} for n in ("low", "high")]
+    path = folder / "campaign.yaml"
+    path.write_text(yaml.safe_dump({**BASE, "levels": levels, **changes}))
+    return path
 
 
 def run(config, directory, **arguments):

@@ -108,6 +108,8 @@ def test_reference_energies_are_independent_per_level_and_species(counted):
     kernel = ReferenceEnergyKernel(width=0.3)
     torch.testing.assert_close(kernel(counted).to_dense(), expected)
     laws.diag_is_the_diagonal(kernel, counted)
+    pairs = kernel(counted, counted.flip(0), diag=True)
+    torch.testing.assert_close(pairs, expected.fliplr().diagonal())
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan")])

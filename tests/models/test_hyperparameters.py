@@ -5,6 +5,7 @@ Their covariance is tested in tests/kernels/test_rows.py and test_evidence.py.
 
 import json
 import math
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -47,6 +48,24 @@ def test_other_kernels_keep_the_numbers():
     other = THREE.with_kernels(["matern52"] * 3)
     assert other.kernels == ("matern52",) * 3
     same(other.with_kernels(THREE.kernels), THREE)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("field", [*FIELDS, "kernels"])
+def test_a_level_is_the_same_if_all_that_belongs_to_it_is_equal(level, field):
+    """rho belongs to the level that it leads to."""
+    assert THREE.same_level(THREE.with_kernels(THREE.kernels), level)
+    for changed in range(2 if field == "rho" else 3):
+        if field == "kernels":
+            names = list(THREE.kernels)
+            names[changed] = {"rbf": "matern52", "matern52": "rbf"}[names[changed]]
+            other = THREE.with_kernels(names)
+        else:
+            values = getattr(THREE, field).clone()
+            values[changed] += 1e-15
+            other = replace(THREE, **{field: values})
+        touched = changed + 1 if field == "rho" else changed
+        assert THREE.same_level(other, level) == (touched != level)
 
 
 def test_an_unknown_kernel_is_refused():

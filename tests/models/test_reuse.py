@@ -99,6 +99,14 @@ def test_another_label_of_the_same_structure_is_not_taken_for_the_old_one(before
     assert extended(before, other, H).n_reused == 0
 
 
+def test_a_label_whose_own_sigma_changed_is_not_taken_for_the_old_one(before):
+    dataset = water_dataset(MIXED[3])
+    label = dataset.label(3, "low")
+    doubted = Label(label.energy, label.forces, sigma={"forces": 1.0})
+    other = dataset.with_labels({(3, "low"): doubted})
+    assert extended(before, other, H).n_reused == 0
+
+
 def test_another_group_of_permutations_makes_everything_anew(before):
     dataset = water_dataset(MORE)
     alone = potential(dataset, H)

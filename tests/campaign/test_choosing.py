@@ -1,0 +1,206 @@
+"""Requests are what the configuration, the labels so far and the seed say."""
+
+import numpy as np
+import pytest
+import torch
+from small_campaigns import LEVELS, morse, small_config, water, write_labels
+
+from mfal import Fidelity, Label, LabelledDataset
+from mfal.acquisition import Candidate, CostEstimate, TargetInformation, select_batch
+from mfal.campaign.choosing import (
+    assign_roles,
+    best_requests,
+    heldout_requests,
+    missing_labels,
+    pilot_requests,
+    sweep_requests,
+)
+from mfal.campaign.records import StoredStructure
+from mfal.models.exact import ExactPotential
+from mfal.models.fitting import Fit
+from mfal.models.hyperparameters import Hyperparameters
+from mfal.models.pool import ExactPool, PoolEntry
+
+COSTS = {
+    "low": CostEstimate(1.0, 1.0, 1.0, 0),
+    "high": CostEstimate(10.0, 10.0, 10.0, 0),
+}
+LOW, HIGH = (0, 1, 2, 9, 12), (0, 1, 2)  # structures of the data
+
+
+@pytest.fixture
+def config(tmp_path):
+    write_labels(tmp_path)
+    return small_config(tmp_path)
+
+
+@pytest.fixture
+def structures():
+    roles = ["candidate"] * 10 + ["target"] * 3 + ["heldout"] * 3
+    return [StoredStructure(i, water(i), role, str(i)) for i, role in enumerate(roles)]
+
+
+@pytest.fixture
+def model():
+    fidelities = (Fidelity("low"), Fidelity("high"))
+    ids = sorted({*LOW, *HIGH})
+    labels = {
+        (ids.index(i), name): Label(*morse(water(i), *LEVELS[name][:3]))
+        for name, some in (("low", LOW), ("high", HIGH))
+        for i in some
+    }
+    h = Hyperparameters(
+        ("matern52", "rbf"),
+        *(
+            torch.tensor(v, dtype=torch.float64)
+            for v in ([0.9, 0.6], [1.4, 0.3], [1.3])
+        ),
+        torch.full((2, 3), 0.02, dtype=torch.float64),
+    )
+    fit = Fit(h, (None, None), torch.tensor([0.1], dtype=torch.float64))
+    data = LabelledDataset(tuple(water(i) for i in ids), fidelities, labels)
+    model = ExactPotential.with_fit(data, fit, permutations="none")
+    return model, {i: ids.index(i) for i in ids}
+
+
+def asked():
+    return {(i, "low") for i in LOW} | {(i, "high") for i in HIGH}
+
+
+# --- what needs no model
+
+
+def test_every_structure_has_one_role_and_the_seed_says_which(config):
+    roles = assign_roles(config, 16)
+    assert [roles.count(r) for r in ("heldout", "target", "candidate")] == [3, 3, 10]
+    assert roles == assign_roles(config, 16)
+    assert roles != assign_roles(config.model_copy(update={"seed": 1}), 16)
+
+
+def test_the_pilot_asks_for_random_candidates_at_every_level(config, structures):
+    requests = pilot_requests(config, structures)
+    by_level = {n: [r.structure_id for r in requests if r.level == n] for n in COSTS}
+    assert by_level["low"] == by_level["high"] == sorted(set(by_level["low"]))
+    assert len(by_level["low"]) == config.pilot
+    assert max(by_level["low"]) < 10
+    assert requests == pilot_requests(config, structures)
+    assert {r.purpose for r in requests} == {"pilot"}
+
+
+def test_validation_asks_for_the_held_out_structures_alone(structures):
+    requests = heldout_requests(["high"], structures)
+    assert [(r.structure_id, r.level) for r in requests] == [
+        (i, "high") for i in (13, 14, 15)
+    ]
+    assert {r.purpose for r in requests} == {"validation"}
+
+
+def test_the_sweep_asks_for_candidates_and_targets_that_lack_the_level(structures):
+    requests = sweep_requests(structures, "low", asked())
+    assert [r.structure_id for r in requests] == [3, 4, 5, 6, 7, 8, 10, 11]
+
+
+def test_what_is_missing_are_candidates_and_the_low_level_of_targets(structures):
+    missing = missing_labels(structures, ["low", "high"], asked())
+    assert len(set(missing)) == len(missing)
+    assert {i for i, n in missing if n == "high"} == set(range(3, 10))
+    assert {i for i, n in missing if n == "low"} == {3, 4, 5, 6, 7, 8, 10, 11}
+
+
+# --- the best labels
+
+
+def best(config, model, structures, wanted, left=100.0, step=4, **changes):
+    section = config.acquisition.model_copy(update=changes)
+    config = config.model_copy(update={"acquisition": section})
+    return best_requests(
+        config, model[0], structures, model[1], wanted, COSTS, left, step
+    )
+
+
+def test_the_best_labels_are_the_greedy_ones_about_the_targets(
+    config, model, structures
+):
+    wanted = missing_labels(structures, ["low", "high"], asked())
+    requests, _ = best(config, model, structures, wanted, batch=3)
+    numbers = {**{i: 100 + i for i in range(16)}, **model[1]}
+    everything = [*wanted, *((i, "high") for i in (10, 11, 12))]
+    pool = ExactPool(
+        model[0], [PoolEntry(water(i), n, structure=numbers[i]) for i, n in everything]
+    )
+    tolerance = torch.tensor([0.02**2, *[0.1**2] * 3] * 3, dtype=torch.float64)
+    targets = list(range(len(wanted), len(everything)))
+    picks = select_batch(
+        TargetInformation(pool, targets, tolerance),
+        [Candidate(i, n, COSTS[n].mean) for i, n in wanted],
+        3,
+    )
+    assert [(r.structure_id, r.level) for r in requests] == [
+        wanted[p.position] for p in picks
+    ]
+    assert [r.gain for r in requests] == pytest.approx(
+        [p.gain for p in picks], rel=1e-8
+    )
+    assert [r.gain_per_cost for r in requests] == pytest.approx(
+        [p.gain_per_cost for p in picks], rel=1e-8
+    )
+    assert {r.purpose for r in requests} == {"acquired"}
+
+
+def test_a_structure_is_one_whether_the_data_know_it_or_not(config, model, structures):
+    """The low label of a target tells of its high label, misfits included."""
+    wanted = [(5, "low"), (5, "high"), (9, "high"), (11, "low")]
+    _, pool = best(config, model, structures, wanted)
+    numbers = {}
+    for entry, (i, _) in zip(
+        pool.entries, [*wanted, (10, 0), (11, 0), (12, 0)], strict=True
+    ):
+        assert numbers.setdefault(i, entry.structure) == entry.structure
+    assert len(set(numbers.values())) == len(numbers)
+    for i in (9, 12):
+        assert numbers[i] == model[1][i]
+    assert not {numbers[i] for i in (5, 10, 11)} & set(model[1].values())
+
+
+def test_no_more_is_asked_for_than_what_is_left_pays(config, model, structures):
+    wanted = [(i, "high") for i in range(3, 10)]
+    requests, _ = best(config, model, structures, wanted, left=25.0, batch=4)
+    assert len(requests) == 2
+
+
+def test_random_labels_are_those_of_the_seed_and_the_step(config, model, structures):
+    wanted = [(i, "high") for i in range(3, 10)]
+    some = {"name": "random", "batch": 4}
+    first, again, later = (
+        [
+            r.structure_id
+            for r in best(config, model, structures, wanted, step=s, **some)[0]
+        ]
+        for s in (4, 4, 5)
+    )
+    assert first == again != later
+
+
+def test_the_label_of_most_variance_is_asked_for_by_maximum_variance(
+    config, model, structures
+):
+    wanted = [(i, "high") for i in range(3, 10)]
+    (request,), _ = best(
+        config, model, structures, wanted, name="maximum_variance", batch=1
+    )
+    pool = ExactPool(
+        model[0], [PoolEntry(water(i), "high", structure=50 + i) for i, _ in wanted]
+    )
+    numbers = [model[1].get(i) for i, _ in wanted]
+    pool = ExactPool(
+        model[0],
+        [
+            PoolEntry(water(i), "high", structure=50 + i if k is None else k)
+            for (i, _), k in zip(wanted, numbers, strict=True)
+        ],
+    )
+    variances = [
+        float(pool.covariance(b).diagonal().mean()) for b in range(len(wanted))
+    ]
+    assert request.structure_id == wanted[int(np.argmax(variances))][0]
+    assert request.gain == pytest.approx(max(variances))

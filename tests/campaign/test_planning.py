@@ -1,0 +1,95 @@
+"""The plan: which levels are bought, which come first, and why."""
+
+import numpy as np
+import pytest
+from small_campaigns import water
+
+from mfal import Fidelity, Label, LabelledDataset
+from mfal.acquisition import CostEstimate, diagnose
+from mfal.campaign.config import ConfigError
+from mfal.campaign.planning import plan_levels
+
+NAMES = ("low", "middle", "high")
+
+
+def cost(mean):
+    return CostEstimate(mean, 0.8 * mean, 1.2 * mean, 5)
+
+
+COSTS = {"low": cost(1.0), "middle": cost(20.0), "high": cost(100.0)}
+
+
+def pilot(*, noise=(0.1, 0.1), n=4, missing=(), quantities=("energy", "forces")):
+    """Labels of every level; `noise` is that of the lower levels against the highest."""
+    rng = np.random.default_rng(0)
+    labels = {}
+    for i in range(n):
+        forces = rng.normal(size=(3, 3))
+        for level, spread in zip(NAMES, (*noise, 0.0), strict=True):
+            own = forces + spread * rng.normal(size=(3, 3))
+            label = Label(-76.0 + rng.normal(), own).only(
+                quantities if level == "high" else ("energy", "forces")
+            )
+            if (i, level) not in missing:
+                labels[i, level] = label
+    structures = tuple(water(i) for i in range(n))
+    return LabelledDataset(structures, tuple(map(Fidelity, NAMES)), labels)
+
+
+def test_levels_that_agree_are_used_and_the_cheap_ones_swept():
+    plan = plan_levels(pilot(), COSTS, 30.0)
+    assert plan["levels"] == ["low", "middle", "high"]
+    assert plan["sweep"] == ["low"]
+    assert len(plan["sentences"]) == 3
+    assert plan["sentences"][2] == (
+        "low is 100 times cheaper than high: the pool is labelled at low first, then "
+        "only high is chosen."
+    )
+    assert plan["costs"]["middle"]["mean"] == 20.0
+    assert plan_levels(pilot(), COSTS, 4.0)["sweep"] == ["low", "middle"]
+    assert plan_levels(pilot(), COSTS, 100.0)["sweep"] == []
+
+
+def test_a_level_that_does_not_agree_is_neither_bought_nor_swept():
+    plan = plan_levels(pilot(noise=(9.0, 0.1)), COSTS, 30.0)
+    assert plan["levels"] == ["middle", "high"]
+    assert plan["sweep"] == []
+    assert plan["sentences"][0].endswith("the low level is left.")
+    assert not plan["diagnosis"]["useful"]
+
+
+def test_the_diagnosis_is_that_of_the_paired_forces():
+    data = pilot(missing={(1, "low")})
+    low, high = (
+        [data.labels[i, name].forces for i in (0, 2, 3)] for name in ("low", "high")
+    )
+    expected = vars(diagnose(low, high, ("low", "high")))
+    assert plan_levels(data, COSTS, 30.0)["diagnosis"] == expected
+
+
+def test_without_forces_to_compare_a_level_is_used_and_it_is_said():
+    plan = plan_levels(pilot(quantities=("energy",)), COSTS, 30.0)
+    assert plan["levels"] == ["low", "middle", "high"]
+    assert plan["sentences"][0] == (
+        "low and high share forces on 0 geometries: too few for a verdict, the low level "
+        "is used."
+    )
+    assert plan["diagnosis"] is None
+
+
+def test_a_level_without_a_label_is_left_even_if_its_cost_is_not_known():
+    data = pilot(missing={(i, "low") for i in range(4)})
+    costs = {name: COSTS[name] for name in ("middle", "high")}
+    plan = plan_levels(data, costs, 30.0)
+    assert plan["levels"] == ["middle", "high"]
+    assert (
+        plan["sentences"][0]
+        == "every pilot label of low failed: the low level is left."
+    )
+
+
+def test_without_a_label_of_the_highest_level_there_is_no_plan():
+    with pytest.raises(
+        ConfigError, match="every pilot label of the highest level 'high'"
+    ):
+        plan_levels(pilot(missing={(i, "high") for i in range(4)}), COSTS, 30.0)
