@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO := campaigns/ethanol
 
-.PHONY: install demo test slow lint clean
+.PHONY: install demo test lint clean
 
 install: $(VENV)/.installed
 
@@ -20,8 +20,7 @@ demo: install
 	@echo "The report is in $(DEMO)/report.html"
 
 test: install lint
-	$(BIN)/python -m pytest -m "not slow" -n 2
-	$(BIN)/python -m pytest -m "slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: install
 	$(BIN)/ruff check .

@@ -48,6 +48,9 @@ _logger = logging.getLogger(__name__)
 LEARNING = ("pilot", "sweep", "acquired")
 """Phases that end with a fit."""
 
+EVIDENCE_ROWS = 1500
+"""Rows that hyperparameters are fitted to at each step; every label is conditioned on."""
+
 
 class Campaign:
     """One campaign in a directory; `run` starts or resumes it.
@@ -298,6 +301,7 @@ class Campaign:
             start=start,
             hold_below=hold,
             seed=self.config.seed,
+            evidence_rows=EVIDENCE_ROWS,
             reuse=None if self._known is None else self._known[1],
         )
         model, record = learn(model, self._heldout(dataset.levels))

@@ -152,9 +152,8 @@ def test_a_structure_is_one_whether_the_data_know_it_or_not(config, model, struc
     wanted = [(5, "low"), (5, "high"), (9, "high"), (11, "low")]
     _, pool = best(config, model, structures, wanted)
     numbers = {}
-    for entry, (i, _) in zip(
-        pool.entries, [*wanted, (10, 0), (11, 0), (12, 0)], strict=True
-    ):
+    targets = [(i, "high") for i in (10, 11, 12)]
+    for entry, (i, _) in zip(pool.entries, [*wanted, *targets], strict=True):
         assert numbers.setdefault(i, entry.structure) == entry.structure
     assert len(set(numbers.values())) == len(numbers)
     for i in (9, 12):

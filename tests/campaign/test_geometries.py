@@ -7,7 +7,8 @@ from small_campaigns import small_config, water, write_labels
 
 from mfal.campaign.config import ConfigError
 from mfal.campaign.geometries import pool_from_dynamics, pool_from_file
-from mfal.data import DataFileError, structure_key
+from mfal.data import structure_key
+from mfal.data.frames import DataFileError
 
 POOL = {"sampler": "file", "path": "pool.extxyz", "size": 16}
 
@@ -73,17 +74,10 @@ def test_dynamics_give_geometries_of_the_seed(tmp_path):
     told = []
 
     def drawn(seed):
-        config = small_config(
-            tmp_path,
-            system={"molecule": "H2O"},
-            oracle={"code": "emt"},
-            pool=pool,
-            seed=seed,
-        )
+        config = small_config(tmp_path, oracle={"code": "emt"}, pool=pool, seed=seed)
         level = config.fidelities()[0]
-        return np.array(
-            [a.positions for a in pool_from_dynamics(config, level, told.append)]
-        )
+        found = pool_from_dynamics(config, level, told.append)
+        return np.array([atoms.positions for atoms in found])
 
     first = drawn(0)
     assert first.shape == (16, 3, 3)

@@ -1,0 +1,146 @@
+"""Strategies are compared at the same number of labels, never on what they have seen."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_campaigns import LEVELS, morse, water
+
+from mfal import Fidelity, Label, LabelledDataset
+from mfal.campaign import baselines
+from mfal.campaign.baselines import FOLDS, comparison, verdicts
+from mfal.campaign.learning import HeldOut
+from mfal.models.evaluation import evaluation
+from mfal.models.exact import ExactPotential
+
+NAMES = ("low", "high")
+
+
+def labelled(low, high):
+    ids = sorted({*low, *high})
+    labels = {
+        (ids.index(i), name): Label(*morse(water(i), *LEVELS[name][:3]))
+        for name, some in zip(NAMES, (low, high), strict=True)
+        for i in some
+    }
+    return LabelledDataset(
+        tuple(water(i) for i in ids), tuple(map(Fidelity, NAMES)), labels
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    data = labelled(range(10), (9, 2, 5, 7))
+    return ExactPotential.fit(data, permutations="none", kernel="rbf", restarts=0)
+
+
+@pytest.fixture(scope="module")
+def compared(model):
+    """The rows with twelve held-out labels, and every fit and test that made them."""
+    held = HeldOut(labelled(range(20, 32), range(20, 32)))
+    seen = SimpleNamespace(train=[], test=[])
+
+    class Watched(ExactPotential):
+        @classmethod
+        def fit(cls, dataset, **arguments):
+            seen.train.append(dataset)
+            fitted = ExactPotential.fit(
+                dataset, **{**arguments, "kernel": "rbf", "restarts": 0}
+            )
+            fitted.dataset_of_fit = dataset
+            return fitted
+
+    def errors(model, heldout, fold):
+        seen.test.append((model, set(fold.tolist())))
+        return plain(model, heldout, fold)
+
+    plain = baselines._errors
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "ExactPotential", Watched)
+        patch.setattr(baselines, "_errors", errors)
+        rows = comparison(model, held, [9, 2, 5, 7], seed=0)
+    return SimpleNamespace(rows=rows, held=held, **vars(seen))
+
+
+def test_every_strategy_has_its_row(compared):
+    assert [(row["name"], row["n_high"]) for row in compared.rows] == [
+        ("high alone, random labels", 9),
+        ("high alone, chosen labels", 4),
+        ("joint, standalone, random labels", 9),
+        ("joint, standalone, chosen labels", 4),
+        ("joint, low at hand, random labels", 9),
+        ("joint, low at hand, chosen labels", 4),
+        ("joint, standalone, this campaign", 4),
+        ("joint, low at hand, this campaign", 4),
+    ]
+    assert all(row["forces_mae"] > 0 and row["energy_mae"] > 0 for row in compared.rows)
+
+
+def positions(dataset, level):
+    return {dataset.structures[i].positions[0, 0] for i in dataset.labelled(level)}
+
+
+def test_nothing_is_tested_on_a_label_it_was_trained_on(compared):
+    of_held = [a.positions[0, 0] for a in compared.held.structures]
+    folds = []
+    for model, fold in compared.test:
+        if len(fold) == 12:  # this campaign, which has seen none of them
+            continue
+        folds.append(fold)
+        trained = positions(model.dataset_of_fit, "high")
+        assert not trained & {of_held[i] for i in fold}
+    for some in (folds[:FOLDS], folds[FOLDS : 2 * FOLDS]):
+        assert sorted(i for fold in some for i in fold) == list(range(12))
+
+
+def test_random_labels_are_the_held_out_ones_and_chosen_ones_the_bought(compared):
+    held = {a.positions[0, 0] for a in compared.held.structures}
+    bought = {water(i).positions[0, 0] for i in (9, 2, 5, 7)}
+    random = [d for d in compared.train if positions(d, "high") < held]
+    chosen = [d for d in compared.train if positions(d, "high") == bought]
+    assert (len(random), len(chosen)) == (2 * FOLDS, 2)
+    assert all(len(positions(d, "high")) == 9 for d in random)
+    joint = [d for d in compared.train if d.levels == NAMES]
+    low = {water(i).positions[0, 0] for i in range(10)}
+    assert len(joint) == FOLDS + 1
+    assert all(positions(d, "low") >= low for d in joint)
+
+
+def test_with_few_held_out_labels_only_the_campaign_itself_is_judged(model):
+    held = HeldOut(labelled(range(20, 31), range(20, 31)))
+    rows = comparison(model, held, [9, 2, 5, 7], seed=0)
+    assert [row["name"] for row in rows] == [
+        "joint, standalone, this campaign",
+        "joint, low at hand, this campaign",
+    ]
+    found = evaluation(model.predict(held.structures), held.labels("high"))
+    assert rows[0]["forces_mae"] == pytest.approx(found["forces"]["mae"])
+    assert rows[0]["energy_mae"] == pytest.approx(found["energy"]["mae"])
+    assert verdicts(rows, NAMES) == {}
+
+
+def row(name, forces_mae, n_high=9):
+    return {"name": name, "n_high": n_high, "forces_mae": forces_mae, "energy_mae": 1.0}
+
+
+def test_the_verdict_says_what_paid_with_its_numbers():
+    rows = [
+        row("high alone, random labels", 0.2),
+        row("high alone, chosen labels", 0.1),
+        row("joint, low at hand, random labels", 0.05),
+        row("joint, low at hand, chosen labels", 0.051, n_high=8),
+    ]
+    found = verdicts(rows, NAMES)
+    assert found["second_level"] == (
+        "The level low paid: with 9 labels a force error of 0.050 eV/A against 0.200 "
+        "eV/A with as many high labels alone (4.0 times)."
+    )
+    assert found["choosing"].startswith("The choosing did not pay: with 8 labels")
+    alone = verdicts(rows[:2], ["high"])
+    assert set(alone) == {"choosing"}
+    assert "(2.0 times)" in alone["choosing"]
+
+
+def test_folds_do_not_depend_on_anything_but_the_seed():
+    first, again = (np.random.default_rng([0, 4]).permutation(12) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
