@@ -130,7 +130,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     named = ", ".join(f"{name} {number}" for name, number in versions.items())
     calibration = last["mfal"]["steps"]["calibration"]
     note = (
-        f"{facts['processor']}, {facts['threads']} threads of {facts['cores']} cores "
+        f"{facts['processor']}, {facts['threads']} thread(s) on {facts['cores']} cores "
         f"(load before the last size {facts['load_before']:.1f}), {named}. Calibration "
         f"(leave one configuration out, {last['n_train']:,} geometries) took "
         f"{calibration['wall_seconds']:.0f} s wall, {calibration['cpu_seconds']:.0f} s "

@@ -187,16 +187,9 @@ def test_the_label_of_most_variance_is_asked_for_by_maximum_variance(
     (request,), _ = best(
         config, model, structures, wanted, name="maximum_variance", batch=1
     )
+    numbers = {**{i: 100 + i for i in range(16)}, **model[1]}
     pool = ExactPool(
-        model[0], [PoolEntry(water(i), "high", structure=50 + i) for i, _ in wanted]
-    )
-    numbers = [model[1].get(i) for i, _ in wanted]
-    pool = ExactPool(
-        model[0],
-        [
-            PoolEntry(water(i), "high", structure=50 + i if k is None else k)
-            for (i, _), k in zip(wanted, numbers, strict=True)
-        ],
+        model[0], [PoolEntry(water(i), n, structure=numbers[i]) for i, n in wanted]
     )
     variances = [
         float(pool.covariance(b).diagonal().mean()) for b in range(len(wanted))

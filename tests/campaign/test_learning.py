@@ -18,6 +18,7 @@ from mfal.campaign.learning import (
     recalibrated,
 )
 from mfal.models.evaluation import evaluation
+from mfal.models.evidence import Optimum
 from mfal.models.exact import ExactPotential
 from mfal.models.fitting import Fit
 from mfal.models.hyperparameters import Hyperparameters
@@ -47,7 +48,8 @@ def fit():
         ),
         torch.full((2, 3), 0.02, dtype=torch.float64),
     )
-    return Fit(h, (None, None), torch.tensor([0.1 / 3], dtype=torch.float64))
+    optima = tuple(Optimum(h, 1.0, 2.0 / 3, True, 9, 20) for _ in NAMES)
+    return Fit(h, optima, torch.tensor([0.1 / 3], dtype=torch.float64))
 
 
 @pytest.fixture
@@ -66,6 +68,8 @@ def heldout():
 def test_a_fit_comes_back_from_json_to_the_last_bit(fit, error):
     known = Fit(fit.hyperparameters, fit.optima, torch.tensor([error]).double())
     text = json.dumps(fit_record(known), allow_nan=False)
+    assert json.loads(text)["log_evidence"] == known.log_evidence == 4.0 / 3
+    assert json.loads(text)["converged"]
     back = fit_from_record(json.loads(text))
     assert back.hyperparameters.kernels == fit.hyperparameters.kernels
     for name in ("lengthscale", "scale", "rho", "noise"):

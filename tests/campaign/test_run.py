@@ -17,7 +17,7 @@ def test_a_file_is_run_in_a_directory_of_its_name_and_seen_while_it_runs(
     seen = []
 
     def look(text):
-        if text.startswith("step 3: learning"):
+        if text.startswith("step 2: learning"):
             seen.append(campaign_results(tmp_path / "campaigns" / "water"))
 
     directory, results = run_campaign(path, progress=look)
