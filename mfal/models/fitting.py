@@ -7,6 +7,7 @@ not the few dear ones, say how smooth the cheap level is, and a new label at the
 costs a fit of the top step alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,7 +43,7 @@ class Fit:
     @property
     def log_evidence(self) -> float:
         """Sum of the log evidences of the levels that were fitted, each on its subset."""
-        return sum(o.log_evidence for o in self.optima if o is not None)
+        return math.fsum(o.log_evidence for o in self.optima if o is not None)
 
     @property
     def converged(self) -> bool:

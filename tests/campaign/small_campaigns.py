@@ -9,6 +9,8 @@ import yaml
 from ase.build import molecule
 
 from mfal.campaign import Campaign, CampaignConfig
+from mfal.campaign.choosing import assign_roles, pilot_requests
+from mfal.campaign.records import StoredStructure
 
 BASE = {
     "name": "water",
@@ -110,3 +112,36 @@ def write_yaml(folder, **changes):
 def run(config, directory, **arguments):
     """The results of a campaign whose labels are made in this process."""
     return Campaign(config, directory, executor=InProcess(), **arguments).run()
+
+
+def bought(results, **wanted):
+    """(structure, level) of what was bought, in order."""
+    return [
+        (b["structure"], b["level"])
+        for b in results["bought"]
+        if all(b[key] == value for key, value in wanted.items())
+    ]
+
+
+def roles(config):
+    """The structures of each role."""
+    found = assign_roles(config, config.pool.size)
+    return {r: {i for i, x in enumerate(found) if x == r} for r in set(found)}
+
+
+def pilot(config):
+    """The structures of the pilot."""
+    stored = [
+        StoredStructure(i, water(i), role, str(i))
+        for i, role in enumerate(assign_roles(config, config.pool.size))
+    ]
+    return sorted({r.structure_id for r in pilot_requests(config, stored)})
+
+
+def gains(results):
+    """What the budget bought, in order, with the gain it was chosen by."""
+    return [
+        (b["step"], b["rank"], b["structure"], b["level"], b["gain"])
+        for b in results["bought"]
+        if b["purpose"] != "validation"
+    ]

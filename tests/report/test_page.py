@@ -265,7 +265,7 @@ def test_a_report_that_cannot_be_drawn_leaves_the_old_one(
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mfal.report.files.os.fsync", full)
+    monkeypatch.setattr("mfal.data.files.os.fsync", full)
     results["name"] = "methanol"
     with pytest.raises(OSError, match="No space left"):
         write_report(results, tmp_path)

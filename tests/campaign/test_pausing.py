@@ -1,0 +1,73 @@
+"""A campaign that was paused goes on where it was."""
+
+import json
+import os
+import signal
+
+import pytest
+from small_campaigns import (
+    InProcess,
+    bought,
+    gains,
+    pilot,
+    roles,
+    run,
+    small_config,
+    write_labels,
+)
+
+from mfal.campaign import Campaign, Paused, campaign_results
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_pauses_and_the_next_run_goes_on(swept, tmp_path, number):
+    """In the middle of the sweep; then to the end, with the same choices."""
+    write_labels(tmp_path)
+    config, handler = small_config(tmp_path), signal.getsignal(number)
+
+    def terminate(text):
+        if text == "step 3: 5 of 10 labels":
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Paused):
+        run(config, tmp_path / "campaign", progress=terminate)
+    assert signal.getsignal(number) is handler
+    before = campaign_results(tmp_path / "campaign")
+    assert not before["finished"]
+    assert 5 <= before["n_labels"]["low"]["done"] - 6 < 10
+    results = run(config, tmp_path / "campaign")
+    assert results["finished"]
+    assert results["execution"]["resumed"] == 1
+    assert bought(results) == bought(swept.results)
+    mine, theirs = (
+        [g[-1] for g in gains(r) if g[-1]] for r in (results, swept.results)
+    )
+    assert mine == pytest.approx(theirs, rel=1e-8)
+
+
+def test_a_campaign_that_was_stopped_can_be_run_again(tmp_path):
+    write_labels(tmp_path)
+    config, told = small_config(tmp_path, levels=("high",), validation=0), []
+    campaign = Campaign(
+        config, tmp_path / "campaign", executor=InProcess(), progress=told.append
+    )
+    campaign.progress = lambda text: campaign.stop()
+    with pytest.raises(Paused):
+        campaign.run()
+    campaign.progress = told.append
+    assert campaign.run()["finished"]
+
+
+def test_a_finished_campaign_is_left_as_it_is(swept):
+    again = run(swept.config, swept.directory)
+    for key in ("bought", "evaluation", "learning_curve", "budget", "stopping_reason"):
+        assert again[key] == swept.results[key]
+    written = json.loads((swept.directory / "results.json").read_text())
+    assert written == again
+
+
+def test_another_seed_makes_another_campaign(swept, tmp_path):
+    write_labels(tmp_path)
+    config = small_config(tmp_path, seed=1)
+    assert pilot(config) != pilot(swept.config)
+    assert roles(config) != roles(swept.config)
