@@ -125,6 +125,12 @@ def test_diag_is_the_diagonal(kernel, x):
     laws.diag_is_the_diagonal(kernel, x)
 
 
+def test_a_batch_of_inputs_gives_a_batch_of_matrices(kernel, x):
+    batch = torch.stack([x, x.flip(0)])
+    expected = torch.stack([kernel(part).to_dense() for part in batch])
+    torch.testing.assert_close(kernel(batch).to_dense(), expected)
+
+
 def test_rho_zero_decouples_the_levels(kernel, bases, rows, x):
     kernel.rho = torch.zeros(2)
     independent = torch.block_diag(*(k(rows).to_dense() for k in bases))

@@ -72,6 +72,14 @@ def test_diag_is_the_diagonal(kernel, x):
     laws.diag_is_the_diagonal(kernel, x)
 
 
+def test_a_batch_of_rows_gives_a_batch_of_matrices(kernel, x, counted):
+    for k, rows in ((kernel, x), (ReferenceEnergyKernel(), counted)):
+        batch = torch.stack([rows, rows.flip(0)])
+        expected = torch.stack([k(part).to_dense() for part in batch])
+        torch.testing.assert_close(k(batch).to_dense(), expected)
+        laws.diag_is_the_diagonal(k, batch)
+
+
 def test_the_group_of_the_identity_is_the_kernel_itself(kernel, x):
     alone = SymmetrizedKernel(kernel.base_kernel, torch.arange(4).unsqueeze(0))
     torch.testing.assert_close(

@@ -1,6 +1,7 @@
 """The log evidence, its gradient and its maximum are those of the dense Gaussian."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import textbook
@@ -148,14 +149,31 @@ def test_the_best_of_all_starts_is_taken(two):
     assert both.log_posterior >= alone.log_posterior
 
 
-def test_the_search_stays_within_the_bounds(two):
+def test_the_search_begins_where_it_is_told_to(two):
     prior = prior_of(two)
-    low, high = prior.low.clone(), prior.high.clone()
-    low[4], high[4] = 1.4, 1.5  # rho
-    held = type(prior)(prior.mean, prior.deviation, low, high)
+    found = maximise_evidence(two.data, two.products, prior, [two.h])
+    again = maximise_evidence(two.data, two.products, prior, [found.hyperparameters])
+    assert again.evaluations < 4 < found.evaluations
+    assert again.log_posterior == pytest.approx(found.log_posterior, abs=0.1)
+
+
+@pytest.mark.parametrize(("low", "high", "end"), [(1.4, 3.0, 1.4), (-1.0, -0.2, -0.2)])
+def test_a_search_that_is_pushed_against_a_bound_ends_there(two, low, high, end):
+    """What pulls rho over its bound is nothing that is left to gain."""
+    prior, rho = prior_of(two), 4
+    lows, highs = prior.low.clone(), prior.high.clone()
+    lows[rho], highs[rho] = low, high
+    held = type(prior)(prior.mean, prior.deviation, lows, highs)
     found = maximise_evidence(two.data, two.products, held, [two.h])
     vector = found.hyperparameters.to_vector()
-    assert (vector >= low - 1e-12).all() and (vector <= high + 1e-12).all()
+    assert (vector >= lows - 1e-12).all()
+    assert (vector <= highs + 1e-12).all()
+    assert float(vector[rho]) == pytest.approx(end)
+    beyond = vector.clone()
+    beyond[rho] += 0.05 if end == high else -0.05
+    assert log_posterior(two, beyond) > log_posterior(two, vector) + 0.05
+    assert found.converged
+    assert found.gradient < 0.3
 
 
 def test_a_search_that_is_cut_short_says_so(two, caplog):
@@ -164,7 +182,10 @@ def test_a_search_that_is_cut_short_says_so(two, caplog):
             two.data, two.products, prior_of(two), [two.h], max_evaluations=2
         )
     assert not found.converged
-    assert "was not maximised" in caplog.text
+    left = 0.5 * found.gradient**2
+    assert f"maximised in {found.evaluations} evaluations: about {left:.2g} nats" in (
+        caplog.text
+    )
 
 
 def test_standard_error_of_rho_is_laplaces_with_the_dense_density(two):
@@ -195,20 +216,20 @@ def test_standard_error_of_rho_is_laplaces_with_the_dense_density(two):
     assert float(computed[0]) == pytest.approx(float(expected), rel=0.03)
 
 
-def test_what_is_held_has_no_standard_error(two):
-    """A hyperparameter at its bound is known: rho's error does not count it."""
-    prior = prior_of(two)
+@pytest.mark.parametrize("side", ["low", "high"])
+def test_what_is_at_a_bound_has_no_part_in_the_error_of_rho(two, side):
+    """All but rho stand at one of their bounds: rho's curvature alone is left."""
+    prior, rho, step = prior_of(two), 4, 1e-3
     value = two.h.to_vector()
-    low, high = value.clone(), value.clone()
-    rho = 4
-    low[rho], high[rho] = prior.low[rho], prior.high[rho]
-    held = type(prior)(prior.mean, prior.deviation, low, high)
-    computed = rho_standard_error(two.h, two.data, two.products, held, step=1e-3)
-    step = 1e-3
+    bound = value.clone()
+    bound[rho] = getattr(prior, side)[rho]
+    held = replace(prior, **{side: bound})
+    computed = rho_standard_error(two.h, two.data, two.products, held, step=step)
     values = []
     for shift in (-step, 0.0, step):
         vector = value.clone()
         vector[rho] += shift
         values.append(float(log_posterior(two, vector)))
     curvature = -(values[0] - 2 * values[1] + values[2]) / step**2
+    assert computed.shape == (1,)
     assert float(computed[0]) == pytest.approx(curvature**-0.5, rel=0.01)

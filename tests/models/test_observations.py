@@ -146,17 +146,17 @@ def test_pairs_are_the_rows_of_one_observable_at_two_levels():
         for j, b in enumerate(names)
         if a == b and i > j
     }
+    assert len(expected) == 6 + 3 + 10  # of the structures 0, 1 and 3
     assert set(map(tuple, data.pairs.T.tolist())) == expected
     assert data.pairs.shape[1] == len(expected)
 
 
 def component(data):
     """Number of each row among those of its label and quantity."""
-    result = []
-    for block in range(len(data.structure)):
-        quantity = data.block_quantity(block).tolist()
-        result += [quantity[:k].count(q) for k, q in enumerate(quantity)]
-    return result
+    rows = list(
+        zip(data.rows.environment.tolist(), data.quantity.tolist(), strict=True)
+    )
+    return [rows[:k].count(row) for k, row in enumerate(rows)]
 
 
 def test_unpaired_labels_have_no_pairs():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from small_models import BOTH, water
 
 from mfal.descriptors import InverseDistances
@@ -67,3 +68,12 @@ def test_rounding_below_zero_is_cut_and_anything_more_is_an_error(rows):
     tiny.covariance[0, 0] = -1e-3
     with pytest.raises(ArithmeticError, match=r"came out negative \(-1.00e-03\)"):
         cartesian([tiny], Recalibration())
+
+
+def test_a_direction_without_variance_beside_others_with_some_is_no_error(rows):
+    """Nothing pulls the atoms of a planar molecule out of its plane."""
+    planar = molecule("H2O")
+    block = RowBuilder(InverseDistances(["O", "H", "H"]))(planar, 0, BOTH)
+    found = cartesian([rows._replace(block=block)], Recalibration())
+    np.testing.assert_allclose(found.forces_sigma[0, :, 0], 0, atol=1e-9)
+    assert found.forces_sigma[0, :, 2].min() > 0.01
