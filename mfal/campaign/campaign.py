@@ -96,9 +96,7 @@ class Campaign:
                 fidelity, set(self.config.system.atoms().get_chemical_symbols())
             )
         if self.config.pool.sampler == "file":
-            pool_from_file(
-                self.config
-            )  # refused, if at all, before anything is written
+            pool_from_file(self.config)  # refused before anything is written
         with CampaignLock(self.directory), self._opened(), self._listening():
             self._draw_pool()
             self._step("pilot", lambda n: choosing.pilot_requests(*self._pool))
@@ -125,12 +123,14 @@ class Campaign:
             structures = pool_from_file(self.config)
         else:
             level = self.fidelities[self.config.pool_level]
-            structures = pool_from_dynamics(self.config, level, self.progress)
+            structures = pool_from_dynamics(
+                self.config, level, self.progress, self._drawn
+            )
         roles = choosing.assign_roles(self.config, len(structures))
         atoms = [canonical(a) for a in structures]
         self.store.add_structures(list(zip(atoms, roles, strict=True)))
 
-    def _drawing(self, n: int) -> None:
+    def _drawn(self, n: int) -> None:
         if self._stop.is_set():
             raise Paused("stopped while the pool was drawn: it is drawn anew")
         self.progress(f"drawing the pool: {n} of {self.config.pool.size} geometries")

@@ -71,6 +71,13 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             "outside": {"validation": ledger.spent(purposes=("validation",))},
         },
         "n_labels": {name: counts.get(name, {}) for name in names},
+        "n_labels_outside": {
+            name: sum(
+                x.level == name and x.state == "done" and x.purpose not in BUDGETED
+                for x in labels
+            )
+            for name in names
+        },
         "cost_model": {name: vars(cost) for name, cost in estimates.items()},
         "cost_ratio": ratio,
         "diagnosis": plan["diagnosis"] if plan else None,

@@ -44,9 +44,15 @@ def pool_from_file(config: CampaignConfig) -> list[Atoms]:
 
 
 def pool_from_dynamics(
-    config: CampaignConfig, level: Fidelity, progress: Callable[[str], None]
+    config: CampaignConfig,
+    level: Fidelity,
+    progress: Callable[[str], None],
+    drawn: Callable[[int], None],
 ) -> list[Atoms]:
-    """Snapshots of Langevin dynamics at a level; see `mfal.oracles.sample_md`."""
+    """Snapshots of Langevin dynamics at a level; see `mfal.oracles.sample_md`.
+
+    `drawn` is told the number of snapshots so far and may raise to end the dynamics.
+    """
     pool = config.pool
     progress(
         f"drawing {pool.size} geometries by {level.name} dynamics at "
@@ -62,4 +68,5 @@ def pool_from_dynamics(
         equilibration=pool.equilibration,
         friction=pool.friction,
         seed=config.seed,
+        progress=drawn,
     )

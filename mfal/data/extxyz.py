@@ -9,7 +9,6 @@ under `mfal_fidelity` (or `head`); the standard deviations that a label brings u
 import json
 import logging
 import lzma
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ase.io.extxyz import key_val_str_to_dict
 
 from mfal.data.dataset import Label, LabelledDataset, canonical, structure_key
 from mfal.data.fidelity import QUANTITIES, Fidelity
+from mfal.data.files import write_atomically
 from mfal.data.frames import DataFileError, Frame, read_frames
 
 __all__ = ["DataFileError", "read_extxyz", "write_extxyz"]
@@ -134,15 +134,7 @@ def write_extxyz(path: str | Path, dataset: LabelledDataset) -> None:
     content = "".join(frames).encode()
     if path.suffix == ".xz":
         content = lzma.compress(content)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, content)
 
 
 def _keys(frame: Frame, keys: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -61,6 +61,8 @@ def inverse_from(factor: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """
     if factor.device.type != "cpu" or factor.dtype != torch.float64:
         return torch.cholesky_inverse(factor)
+    if not factor.is_contiguous():
+        raise ValueError("the factor to invert must be contiguous")
     _, info = lapack.dpotri(factor.numpy().T, lower=0, overwrite_c=1)
     if info != 0:
         raise NotPositiveDefiniteError(

@@ -66,7 +66,7 @@ class ExactPotential:
         self.recalibrations = dict(recalibrations or {})
         self._orders = builder.descriptor.orders(permutations)
         check_memory(len(observations), what="the exact model")
-        self.n_reused = 0 if reuse is None else self._rows_in_common(reuse)
+        self.n_reused = 0 if reuse is None else self.rows_in_common(reuse)
         if reuse is None or not self.n_reused:
             self._factor, self.jitter = factorise(self._covariance_of_data)
         else:
@@ -313,8 +313,8 @@ class ExactPotential:
             results.append(RowPrediction(block, mu, sigma, noise, zero[level]))
         return results
 
-    def _rows_in_common(self, other: "ExactPotential") -> int:
-        """Leading rows whose covariance is the same in both models: whole levels."""
+    def rows_in_common(self, other: "ExactPotential") -> int:
+        """Number of leading rows of equal covariance and values: whole levels."""
         mine, theirs = self.observations, other.observations
         if self.levels != other.levels or not torch.equal(self._orders, other._orders):
             return 0
@@ -336,6 +336,7 @@ class ExactPotential:
                         (mine.values, theirs.values),
                         (mine.label_variance, theirs.label_variance),
                         (mine.rows.direction, theirs.rows.direction),
+                        (_row_descriptors(mine), _row_descriptors(theirs)),
                     )
                 )
             ):
@@ -377,6 +378,11 @@ class ExactPotential:
         later, earlier = self.observations.pairs
         matrix[later, earlier] += shared
         return matrix
+
+
+def _row_descriptors(observations: Observations) -> Float[Tensor, "n d"]:
+    rows = observations.rows
+    return rows.descriptor[rows.environment]
 
 
 def check_memory(n_rows: int, *, what: str, matrices: float = 1.5) -> int:

@@ -23,8 +23,9 @@ _RANK_TOLERANCE = 1e-10
 class StructureRows:
     """The rows of one structure at one level, and the way back to Cartesian forces.
 
-    The forces on an isolated molecule span 3 n - 6 directions (five, if it is linear):
-    net force and torque vanish for every function of the descriptor. The rows are the
+    The forces on an isolated molecule span 3 n - 6 directions: net force and torque
+    vanish for every function of the descriptor. Fewer are left at a planar (2 n - 3) or
+    linear (n - 1) geometry, where the others vanish by symmetry. The rows are the
     forces along an orthonormal `basis` of these directions, F_int = U^T F, so that no
     row has zero variance, nothing is lost (F = U F_int), white noise stays white, and
     the matrices of a molecule like ethanol take a third less memory and half the time.

@@ -170,8 +170,8 @@ class ExactPool:
         For entries above the unchanged levels, cov(label, entry) is proportional to the
         product of the rho above those levels.
         """
-        n, data = self.model.n_reused, self.model.observations
-        if not n or n > before._v.shape[0]:
+        n, data = self.model.rows_in_common(before.model), self.model.observations
+        if not n:
             return None
         where = {e.key: k for k, e in enumerate(before.entries)}
         first = data.rows.starts.index(n)

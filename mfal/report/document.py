@@ -49,6 +49,13 @@ def level_names(document: Document) -> tuple[str, ...]:
     return tuple(str(part(level, "name") or "unnamed") for level in levels)
 
 
+def done_in_budget(document: Document, level: str) -> Any:
+    """Labels of a level that the budget paid for: all that are done but validation."""
+    done = part(document, "n_labels", level, "done")
+    outside = part(document, "n_labels_outside", level)
+    return done if done is None or outside is None else done - outside
+
+
 def highest(document: Document) -> str:
     """Name of the highest level."""
     names = level_names(document)

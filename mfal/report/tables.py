@@ -6,6 +6,7 @@ from mfal.report.document import (
     MODES,
     Document,
     cost_scale,
+    done_in_budget,
     finite,
     level_names,
     mode_name,
@@ -108,9 +109,10 @@ def level_table(document: Document) -> str:
         body.append(
             [
                 text(name),
+                count(done_in_budget(document, name)),
                 *(
                     count(part(document, "n_labels", name, state))
-                    for state in ("done", "failed", "quarantined")
+                    for state in ("failed", "quarantined")
                 ),
                 MISSING if spent is None else rounded(spent / divisor),
                 rounded(part(model, "mean"), 2) + spread,

@@ -6,6 +6,7 @@ from mfal.report.document import (
     MODES,
     Document,
     cost_scale,
+    done_in_budget,
     finite,
     highest,
     learning_curve,
@@ -34,7 +35,7 @@ def bought(document: Document) -> str:
     divisor, unit = cost_scale(document)
     spent = finite(part(document, "budget", "spent"))
     total = finite(part(document, "budget", "total"))
-    numbers = {n: part(document, "n_labels", n, "done") for n in level_names(document)}
+    numbers = {n: done_in_budget(document, n) for n in level_names(document)}
     done = [n if k is None else f"{count(k)} {n}" for n, k in numbers.items()]
     labels = f"{listed(done)} labels of {part(document, 'name') or 'the system'}"
     so_far = "" if part(document, "finished") else "The campaign is not finished. "

@@ -71,12 +71,12 @@ def test_a_broken_file_is_refused(tmp_path):
 def test_dynamics_give_geometries_of_the_seed(tmp_path):
     write_labels(tmp_path)
     pool = {"size": 16, "interval": 5, "equilibration": 10}
-    told = []
+    told, counted = [], []
 
     def drawn(seed):
         config = small_config(tmp_path, oracle={"code": "emt"}, pool=pool, seed=seed)
         level = config.fidelities()[0]
-        found = pool_from_dynamics(config, level, told.append)
+        found = pool_from_dynamics(config, level, told.append, counted.append)
         return np.array([atoms.positions for atoms in found])
 
     first = drawn(0)
@@ -84,3 +84,4 @@ def test_dynamics_give_geometries_of_the_seed(tmp_path):
     np.testing.assert_array_equal(first, drawn(0))
     assert np.abs(first - drawn(1)).max() > 1e-3
     assert told[0] == "drawing 16 geometries by low dynamics at 500 K"
+    assert counted[:16] == list(range(1, 17))

@@ -58,6 +58,23 @@ def test_a_campaign_that_was_stopped_can_be_run_again(tmp_path):
     assert campaign.run()["finished"]
 
 
+def test_a_campaign_pauses_while_its_pool_is_drawn(tmp_path):
+    write_labels(tmp_path)
+    pool = {"size": 16, "interval": 5, "equilibration": 10}
+    config, told = small_config(tmp_path, oracle={"code": "emt"}, pool=pool), []
+    campaign = Campaign(config, tmp_path / "campaign", executor=InProcess())
+
+    def look(text):
+        told.append(text)
+        if text == "drawing the pool: 3 of 16 geometries":
+            campaign.stop()
+
+    campaign.progress = look
+    with pytest.raises(Paused, match="drawn anew"):
+        campaign.run()
+    assert told[-1] == "drawing the pool: 3 of 16 geometries"
+
+
 def test_a_finished_campaign_is_left_as_it_is(swept):
     again = run(swept.config, swept.directory)
     for key in ("bought", "evaluation", "learning_curve", "budget", "stopping_reason"):

@@ -22,6 +22,7 @@ KEYS = {
     "plan",
     "budget",
     "n_labels",
+    "n_labels_outside",
     "cost_model",
     "cost_ratio",
     "diagnosis",
@@ -98,6 +99,7 @@ def test_the_learning_curve_goes_through_every_fit(document):
 
 def test_labels_are_counted_by_level_and_state(document):
     assert document["n_labels"]["low"]["done"] == 16
+    assert document["n_labels_outside"] == {"low": 3, "high": 3}
     done = sum(x["done"] for x in document["n_labels"].values())
     assert done == len(document["bought"])
     assert document["failures"] == []

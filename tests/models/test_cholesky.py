@@ -53,6 +53,13 @@ def test_a_singular_factor_has_no_inverse():
         inverse_from(factor)
 
 
+def test_a_factor_that_cannot_be_inverted_in_place_is_refused():
+    columns = torch.eye(3).double() + torch.ones(3, 3).double().tril()
+    columns = columns.T.contiguous().T
+    with pytest.raises(ValueError, match="must be contiguous"):
+        inverse_from(columns)
+
+
 def test_a_lower_triangle_is_solved(matrix, generator):
     right = torch.randn(len(matrix), 3, generator=generator, dtype=torch.float64)
     factor = torch.linalg.cholesky(matrix)

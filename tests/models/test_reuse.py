@@ -183,3 +183,32 @@ def test_no_digits_are_taken_from_a_level_that_hardly_coupled(before):
     entries = entries_of(ENTRIES)
     pool = ExactPool(model, entries, reuse=ExactPool(coupled_little, entries))
     torch.testing.assert_close(pool.mean, ExactPool(model, entries).mean)
+
+
+def test_a_pool_of_an_unrelated_model_is_left_alone(before):
+    """Also where the model itself took over from another one."""
+    lengthscale = H.lengthscale.clone()
+    lengthscale[0] *= 1.3
+    unrelated = potential(
+        water_dataset(MIXED[3]), replace(H, lengthscale=lengthscale), SWAP
+    )
+    model = extended(before, water_dataset(MORE), top_changed())
+    assert model.n_reused > 0
+    entries = entries_of(ENTRIES)
+    pool = ExactPool(model, entries, reuse=ExactPool(unrelated, entries))
+    torch.testing.assert_close(pool.mean, ExactPool(model, entries).mean)
+
+
+def test_equal_energies_of_two_structures_are_not_one_label(before):
+    whole = water_dataset(MIXED[3])
+    energy = Label(whole.label(3, "low").energy)
+    here, there = (replace(whole, labels={(i, "low"): energy}) for i in (3, 4))
+    known = ExactPotential(
+        here,
+        before.builder,
+        before.permutations,
+        observe(here, before.builder),
+        before.fitted,
+    )
+    assert extended(known, here, H).n_reused == 1
+    assert extended(known, there, H).n_reused == 0

@@ -67,3 +67,12 @@ def test_without_held_out_labels_the_leave_one_out_errors_are_told(results):
 def test_labels_outside_the_budget_are_not_invented(results):
     results["budget"]["outside"] = {}
     assert "outside" not in reached(results)
+
+
+def test_labels_outside_the_budget_are_not_among_those_it_bought(results):
+    within = bought(results)
+    for level, number in (("gfn2", 40), ("pbe", 40)):
+        results["n_labels"][level]["done"] += number
+    assert bought(results) != within
+    results["n_labels_outside"] = {"gfn2": 40, "pbe": 40}
+    assert bought(results) == within
