@@ -125,8 +125,22 @@ def best_requests(
         int(np.random.default_rng([config.seed, 3, step]).integers(2**31)),
     )
     candidates = [Candidate(i, level, costs[level].mean) for i, level in wanted]
-    picks = select_batch(acquisition, candidates, config.acquisition.batch, budget=left)
+    size = batch_size(config.acquisition.batch, left, [c.cost for c in candidates])
+    picks = select_batch(acquisition, candidates, size, budget=left)
     return [_request(pick) for pick in picks], pool
+
+
+def batch_size(batch: int, left: float, costs: Sequence[float]) -> int:
+    """The size of the next batch: the configured one, or all that the budget still pays.
+
+    If what is left pays for at most one and a half batches of the cheapest label, it is
+    spent at once: a fit for the sake of one or two last labels costs more than it tells.
+
+    >>> batch_size(8, left=100.0, costs=[10.0]), batch_size(8, 130.0, [10.0])
+    (10, 8)
+    """
+    labels = left / min(costs)
+    return max(int(labels), 1) if labels <= 1.5 * batch else batch
 
 
 def _request(pick: Pick) -> LabelRequest:

@@ -167,6 +167,13 @@ def test_no_more_is_asked_for_than_what_is_left_pays(config, model, structures):
     assert len(requests) == 2
 
 
+def test_the_rest_of_the_budget_is_spent_at_once(config, model, structures):
+    wanted = [(i, "high") for i in range(3, 10)]
+    rest, _ = best(config, model, structures, wanted, left=60.0, batch=4)
+    more, _ = best(config, model, structures, wanted, left=61.0, batch=4)
+    assert (len(rest), len(more)) == (6, 4)
+
+
 def test_random_labels_are_those_of_the_seed_and_the_step(config, model, structures):
     wanted = [(i, "high") for i in range(3, 10)]
     some = {"name": "random", "batch": 4}

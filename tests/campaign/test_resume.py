@@ -64,7 +64,11 @@ def gains(results):
 @pytest.mark.faults
 def test_killed_five_times_it_buys_the_same_labels_in_the_same_order(tmp_path):
     write_labels(tmp_path)
-    path = write_yaml(tmp_path, execution={"workers": 2, "timeout": 20})
+    path = write_yaml(
+        tmp_path,
+        execution={"workers": 2, "timeout": 20},
+        acquisition={"batch": 1},  # many steps to be killed in
+    )
     told = run_to_the_end(path, tmp_path / "whole")
     rng = np.random.default_rng(5)
     ends = [
@@ -80,7 +84,9 @@ def test_killed_five_times_it_buys_the_same_labels_in_the_same_order(tmp_path):
     run_to_the_end(path, tmp_path / "killed")
     whole, killed = (campaign_results(tmp_path / n) for n in ("whole", "killed"))
     assert choices(killed) == choices(whole)
-    assert gains(killed) == pytest.approx(gains(whole), rel=1e-8)
+    # a factor that is rebuilt, not extended, differs in rounding: the condition number
+    # is (113 / 4e-4)^2 = 8e10 here
+    assert gains(killed) == pytest.approx(gains(whole), rel=1e-5)
     assert len(gains(whole)) >= 2
     assert killed["execution"]["resumed"] == N_KILLS
     assert killed["finished"]
