@@ -16,7 +16,9 @@ class Environments:
     for environment e = `pair_environment[k]` and atom a = `pair_atom[k]`; pairs that do
     not occur have a zero gradient. A global descriptor is one environment that every
     atom belongs to. `species` is the atomic number at the centre of an environment
-    (0 for a whole molecule). Units: q is the descriptor's own, gradients are per A.
+    (0 for a whole molecule). `strain[e]` is dq_e / d strain in the order xx yy zz yz xz
+    xy, the shear strains symmetric (both off-diagonal entries e/2 of a strain e), or
+    `None` where there is no cell. Units: q is the descriptor's own, gradients are per A.
     """
 
     values: Float[Tensor, "n_env d"]
@@ -25,6 +27,7 @@ class Environments:
     pair_atom: Int[Tensor, " n_pairs"]
     gradients: Float[Tensor, "n_pairs 3 d"]
     n_atoms: int
+    strain: Float[Tensor, "n_env 6 d"] | None = None
 
     def jacobian(self, environment: int) -> Float[Tensor, "n_coordinates d"]:
         """dq / dr of one environment with respect to every coordinate, dense."""

@@ -58,7 +58,7 @@ def metrics(
 
 @dataclass(frozen=True)
 class Recalibration:
-    """Factors on the standard deviations of energies and forces.
+    """Factors on the standard deviations of energies, forces and stresses.
 
     Raises:
         ValueError: a factor that is not positive and finite.
@@ -66,9 +66,10 @@ class Recalibration:
 
     energy: float = 1.0
     forces: float = 1.0
+    stress: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("energy", "forces"):
+        for name in ("energy", "forces", "stress"):
             factor = getattr(self, name)
             if not (math.isfinite(factor) and factor > 0):
                 raise ValueError(

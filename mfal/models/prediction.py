@@ -1,8 +1,8 @@
 """Predictions of energies and forces with their standard deviations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +32,86 @@ class Prediction:
         return np.hypot(
             getattr(self, f"{quantity}_sigma"), getattr(self, f"{quantity}_noise")
         )
+
+
+@dataclass(frozen=True)
+class StructurePrediction:
+    """Energy (eV), forces (eV/A) and stress (eV/A^3) of one structure of any size.
+
+    `*_sigma` is epistemic, `*_noise` aleatoric, as in `Prediction`; `None` where no
+    uncertainty was asked for, and for the stress of what is not periodic.
+    """
+
+    energy: float
+    forces: Float[np.ndarray, "n 3"]
+    stress: Float[np.ndarray, " 6"] | None = None
+    energy_sigma: float | None = None
+    energy_noise: float | None = None
+    forces_sigma: Float[np.ndarray, "n 3"] | None = None
+    forces_noise: Float[np.ndarray, "n 3"] | None = None
+    stress_sigma: Float[np.ndarray, " 6"] | None = None
+    stress_noise: Float[np.ndarray, " 6"] | None = None
+
+    @staticmethod
+    def from_rows(
+        found: Mapping[str, Float[np.ndarray, " r"]], n_atoms: int
+    ) -> "StructurePrediction":
+        """From the rows of each quantity: one, 3 n_atoms, six."""
+        shaped: dict[str, Any] = {}
+        for name, rows in found.items():
+            if name.startswith("energy"):
+                shaped[name] = float(rows[0])
+            else:
+                shape = (n_atoms, 3) if name.startswith("forces") else (6,)
+                shaped[name] = np.array(rows).reshape(shape)
+        return StructurePrediction(**shaped)
+
+    def scaled(self, factor: Recalibration) -> "StructurePrediction":
+        """With the sigmas of energy, forces and stress times their factors."""
+        changes = {}
+        for quantity in ("energy", "forces", "stress"):
+            for kind in ("sigma", "noise"):
+                value = getattr(self, f"{quantity}_{kind}")
+                if value is not None:
+                    changes[f"{quantity}_{kind}"] = value * getattr(factor, quantity)
+        return replace(self, **changes)
+
+    def total_sigma(self, quantity: str) -> Any:
+        """Standard deviation of a label: epistemic and noise together."""
+        total = np.hypot(
+            getattr(self, f"{quantity}_sigma"), getattr(self, f"{quantity}_noise")
+        )
+        return float(total) if quantity == "energy" else total
+
+
+class StructurePredictions(Sequence[StructurePrediction]):
+    """Predictions of structures of any size, with each quantity as a list."""
+
+    def __init__(self, parts: Sequence[StructurePrediction]) -> None:
+        self._parts = tuple(parts)
+
+    @overload
+    def __getitem__(self, index: int) -> StructurePrediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> "StructurePredictions": ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> "StructurePrediction | StructurePredictions":
+        if isinstance(index, slice):
+            return StructurePredictions(self._parts[index])
+        return self._parts[index]
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name not in StructurePrediction.__dataclass_fields__:
+            raise AttributeError(name)
+        return [getattr(part, name) for part in self._parts]
+
+    def total_sigma(self, quantity: str) -> list[Any]:
+        """Standard deviations of labels: epistemic and noise together."""
+        return [part.total_sigma(quantity) for part in self._parts]
 
 
 class RowPrediction(NamedTuple):

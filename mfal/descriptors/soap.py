@@ -1,0 +1,257 @@
+"""Smooth overlap of atomic positions: the power spectrum of smeared neighbour densities."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+from featomic import SoapPowerSpectrum
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mfal.descriptors.environments import Environments
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""The components of a strain in the order of ASE: xx yy zz yz xz xy."""
+
+
+class Soap:
+    r"""Power spectra of the neighbour density, for several cutoffs side by side.
+
+    The density of the neighbours of species a, smeared by Gaussians of width σ and
+    expanded in radial functions n and spherical harmonics lm, c_anlm, gives
+
+        p_anbn'l = (2 l + 1)^-1/2 sum_m c_anlm c_bn'lm,
+
+    each unordered pair (an, bn') once, times √2 if its two differ, so that the dot
+    product of two spectra is that of the full ones. Neighbours at distance r count
+    with the weight 1 / (1 + (r / r_0)^m), r_0 = `scale` and m = `exponent`, times a
+    cosine that falls to zero over the last `smoothing` A below the cutoff. Spectra are
+    not normalised; those of several cutoffs stand one after the other.
+
+    Units: A for all lengths; the spectra have none, gradients are per A.
+
+    Source: Bartok, Kondor, Csanyi (2013), eqs. 31-36; Willatt, Musil, Ceriotti (2018),
+    eq. 6, for the radial scaling; computed by featomic.
+
+    Args:
+        species: chemical symbols that may occur in a structure.
+
+    Raises:
+        ValueError: no or unknown species, a length that is not positive, a structure
+            that holds other species.
+    """
+
+    def __init__(
+        self,
+        species: Sequence[str],
+        *,
+        cutoffs: Sequence[float] = (5.0,),
+        max_radial: int = 8,
+        max_angular: int = 6,
+        width: float = 0.5,
+        smoothing: float = 0.5,
+        exponent: float = 4.0,
+        scale: float = 2.0,
+        centre_weight: float = 1.0,
+    ) -> None:
+        unknown = [s for s in species if s not in atomic_numbers]
+        if not species or unknown:
+            raise ValueError(f"give chemical symbols as species, got {list(species)}")
+        lengths = {"width": width, "smoothing": smoothing, "scale": scale}
+        lengths |= {f"cutoff {k}": c for k, c in enumerate(cutoffs)}
+        for name, length in lengths.items():
+            if not length > 0:
+                raise ValueError(f"{name} must be a positive length (A), got {length}")
+        if not cutoffs or max_radial < 1 or max_angular < 0:
+            raise ValueError(
+                "give at least one cutoff, max_radial >= 1 and max_angular >= 0"
+            )
+        self.species = tuple(sorted(set(species), key=lambda s: atomic_numbers[s]))
+        self.cutoffs = tuple(float(c) for c in cutoffs)
+        self._options: dict[str, float] = {
+            "max_radial": max_radial,
+            "max_angular": max_angular,
+            "width": width,
+            "smoothing": smoothing,
+            "exponent": exponent,
+            "scale": scale,
+            "centre_weight": centre_weight,
+        }
+        self._calculators = [
+            SoapPowerSpectrum(
+                cutoff={
+                    "radius": cutoff,
+                    "smoothing": {"type": "ShiftedCosine", "width": smoothing},
+                },
+                density={
+                    "type": "Gaussian",
+                    "width": width,
+                    "center_atom_weight": centre_weight,
+                    "scaling": {
+                        "type": "Willatt2018",
+                        "exponent": exponent,
+                        "rate": 1.0,
+                        "scale": scale,
+                    },
+                },
+                basis={
+                    "type": "TensorProduct",
+                    "max_angular": max_angular,
+                    "radial": {"type": "Gto", "max_radial": max_radial - 1},
+                },
+            )
+            for cutoff in self.cutoffs
+        ]
+        self._numbers = [atomic_numbers[s] for s in self.species]
+        self._layout = _Layout(self._numbers, max_radial, max_angular)
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the descriptor of one environment."""
+        return self._layout.size * len(self.cutoffs)
+
+    def specification(self) -> dict[str, object]:
+        """The name of the descriptor, its species, cutoffs and options."""
+        return {
+            "name": "soap",
+            "species": list(self.species),
+            "cutoffs": list(self.cutoffs),
+            **self._options,
+        }
+
+    def __call__(self, atoms: Atoms) -> Environments:
+        """One environment per atom, with gradients and strain derivatives."""
+        self._check(atoms)
+        cell = bool(atoms.pbc.any())
+        wanted = ["positions", "strain"] if cell else ["positions"]
+        parts = [self._blocks(c, atoms, wanted) for c in self._calculators]
+        n = len(atoms)
+        centre, atom = _all_pairs(parts, n)
+        place = np.zeros((n, n), dtype=np.int64)
+        place[centre, atom] = np.arange(len(centre))
+        values = np.zeros((n, self.size))
+        gradients = np.zeros((len(centre), 3, self.size))
+        strain = np.zeros((n, 6, self.size))
+        for k, blocks in enumerate(parts):
+            for key, block in blocks:
+                columns, rows, weights = self._layout.columns(key, block.properties)
+                begin = k * self._layout.size
+                columns = slice(columns.start + begin, columns.stop + begin)
+                who = block.samples.values[:, 1]
+                values[who, columns] = block.values[:, rows] * weights
+                slope = block.gradient("positions")
+                samples = slope.samples.values
+                where = place[who[samples[:, 0]], samples[:, 2]]
+                gradients[where, :, columns] = slope.values[:, :, rows] * weights
+                if cell:
+                    slope = block.gradient("strain")
+                    whose = who[slope.samples.values[:, 0]]
+                    stretched = slope.values[..., rows] * weights
+                    for v, (i, j) in enumerate(VOIGT):
+                        both = 0.5 * (stretched[:, i, j] + stretched[:, j, i])
+                        strain[whose, v, columns] = both
+        return Environments(
+            values=torch.from_numpy(values),
+            species=torch.from_numpy(atoms.numbers).long(),
+            pair_environment=torch.from_numpy(centre).long(),
+            pair_atom=torch.from_numpy(atom).long(),
+            gradients=torch.from_numpy(gradients),
+            n_atoms=n,
+            strain=torch.from_numpy(strain) if cell else None,
+        )
+
+    def values(self, atoms: Atoms) -> Float[Tensor, "n_env d"]:
+        """The descriptors without gradients."""
+        self._check(atoms)
+        values = np.zeros((len(atoms), self.size))
+        for k, calculator in enumerate(self._calculators):
+            for key, block in self._blocks(calculator, atoms, []):
+                columns, rows, weights = self._layout.columns(key, block.properties)
+                begin = k * self._layout.size
+                columns = slice(columns.start + begin, columns.stop + begin)
+                who = block.samples.values[:, 1]
+                values[who, columns] = block.values[:, rows] * weights
+        return torch.from_numpy(values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Built again from its specification: what computes it does not pickle."""
+        return soap_from_specification, (self.specification(),)
+
+    def _blocks(
+        self, calculator: SoapPowerSpectrum, atoms: Atoms, gradients: list[str]
+    ) -> list:
+        found = calculator.compute(_plain(atoms), gradients=gradients)
+        return [
+            (tuple(int(v) for v in key), block)
+            for key, block in found.items()
+            if len(block.samples)
+        ]
+
+    def _check(self, atoms: Atoms) -> None:
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.species))
+        if unknown:
+            raise ValueError(
+                f"this descriptor knows the species {', '.join(self.species)}, not "
+                f"{', '.join(unknown)}: fit the model to data that hold them"
+            )
+        if not np.isfinite(atoms.positions).all():
+            raise ValueError("a position is not finite")
+
+
+class _Layout:
+    """Where the entries of a block of featomic stand in the descriptor of all species."""
+
+    def __init__(self, numbers: list[int], max_radial: int, max_angular: int) -> None:
+        n, n_l = max_radial, max_angular + 1
+        self._offset: dict[tuple[int, int], int] = {}
+        self._like = n * (n + 1) // 2 * n_l
+        offset = 0
+        for i, a in enumerate(numbers):
+            for b in numbers[i:]:
+                self._offset[a, b] = offset
+                offset += self._like if a == b else n * n * n_l
+        self.size = offset
+
+    def columns(
+        self, key: tuple[int, ...], properties: object
+    ) -> tuple[slice, Int[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+        """Columns of the descriptor, columns of the block that go there, weights."""
+        _, a, b = key
+        values = np.asarray(properties.values)  # type: ignore[attr-defined]
+        if a != b:
+            rows = np.arange(len(values))
+            weights = np.full(len(rows), np.sqrt(2.0))
+        else:
+            rows = np.flatnonzero(values[:, 1] <= values[:, 2])
+            off = values[rows, 1] < values[rows, 2]
+            weights = np.where(off, np.sqrt(2.0), 1.0)
+        begin = self._offset[a, b]
+        return slice(begin, begin + len(rows)), rows, weights
+
+
+def soap_from_specification(specification: Mapping[str, Any]) -> Soap:
+    """The descriptor that `Soap.specification` describes."""
+    options = {k: v for k, v in specification.items() if k not in ("name", "species")}
+    return Soap(specification["species"], **options)
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    """Species, positions, cell and periodicity only: featomic reads no more."""
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _all_pairs(
+    parts: Sequence[list], n: int
+) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
+    """Pairs (environment, atom) that any block has a gradient for, sorted by atom."""
+    seen = np.zeros((n, n), dtype=bool)  # [atom, environment]
+    for blocks in parts:
+        for _, block in blocks:
+            samples = block.gradient("positions").samples.values
+            who = block.samples.values[samples[:, 0], 1]
+            seen[samples[:, 2], who] = True
+    atom, centre = np.nonzero(seen)
+    return centre, atom

@@ -1,0 +1,175 @@
+r"""Closed-form leave-one-configuration-out of a model that is linear in its weights.
+
+With the rows X of a configuration, their noise N, H = X C X^T and r = y - X m,
+
+    m_-c = m - C X^T (N - H)^-1 r,   C_-c = C + C X^T (N - H)^-1 X C,
+
+so that rows Z of the configuration are predicted, without it, with the residual
+y_Z - Z m + Z C X^T (N - H)^-1 r and the variance of Z C_-c Z^T. Inducing environments and
+hyperparameters are kept, which makes it slightly optimistic. Source: Rasmussen &
+Williams (2006), section 5.4.2, in weight space for blocks.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mfal.kernels import path_weights
+from mfal.models.calibration import Recalibration, recalibration
+from mfal.models.gathering import Configuration
+from mfal.models.weights import (
+    WeightHyperparameters,
+    Weights,
+    group_variance,
+    level_rows,
+)
+
+QUANTITY_NAMES = ("energy", "forces", "stress")
+
+
+@dataclass
+class LeftOutWeights:
+    """Residuals (label minus prediction) and sigmas of labels, by quantity.
+
+    Energies in eV per sqrt(n_atoms), of each structure one; forces in eV/A, stresses in
+    eV/A^3, a flat array per structure. `structure` and `n_atoms` go with each entry.
+    """
+
+    residual: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    sigma: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    structure: dict[str, list[int]] = field(default_factory=dict)
+    n_atoms: dict[str, list[int]] = field(default_factory=dict)
+
+    def mae(self, quantity: str) -> float:
+        """Mean absolute error: energies in eV per atom."""
+        errors = self.residual[quantity]
+        if quantity == "energy":
+            scales = 1 / np.sqrt(np.array(self.n_atoms[quantity], dtype=float))
+            return float(np.mean(np.abs(np.concatenate(errors)) * scales))
+        return float(np.mean(np.abs(np.concatenate(errors))))
+
+    def recalibration(self) -> Recalibration:
+        """Factors that give the standardised residuals unit mean square."""
+        return recalibration(
+            {q: np.concatenate(r) for q, r in self.residual.items()},
+            {q: np.concatenate(s) for q, s in self.sigma.items()},
+        )
+
+
+def leave_out(
+    configurations: Sequence[Configuration],
+    weights: Weights,
+    h: WeightHyperparameters,
+    *,
+    mode: str = "standalone",
+) -> LeftOutWeights:
+    """Residuals of the highest level's labels, each without its own configuration.
+
+    "standalone" leaves out the labels of the configuration at all levels; "at_hand"
+    keeps that of the lowest level, and takes only the labels that have one.
+    """
+    path = path_weights(h.rho)
+    top = len(path) - 1
+    p = len(weights.mean) // len(path)
+    found = LeftOutWeights()
+    for configuration in configurations:
+        blocks = configuration.blocks
+        if mode == "at_hand":
+            lowest = {b.group.quantity for b in blocks if b.group.level == 0}
+            blocks = tuple(b for b in blocks if b.group.level > 0)
+            targets = [b for b in blocks if b.group.quantity in lowest]
+        else:
+            targets = list(blocks)
+        targets = [b for b in targets if b.group.level == top]
+        if not targets:
+            continue
+        rows, values, noises = [], [], []
+        for group, augmented in blocks:
+            c = path[group.level, group.below] if group.below >= 0 else 0.0
+            rows.append(level_rows(augmented[:, :p], path, group.level, group.below))
+            values.append(augmented[:, p] - c * augmented[:, p + 1])
+            noise = group_variance(group, h, path)
+            noises.append(noise.expand(len(augmented)))
+        z_rows, z_values, z_noises = [], [], []
+        for group, augmented in targets:
+            below = 0 if mode == "at_hand" else -1
+            z_rows.append(level_rows(augmented[:, :p], path, top, below))
+            lower = torch.zeros_like(augmented[:, p])
+            if mode == "at_hand":
+                lower = path[top, 0] * _lowest(configuration, group.quantity, p)
+            z_values.append(augmented[:, p] - lower)
+            span = slice(below + 1, top + 1)
+            squares = h.noise[span, group.quantity].square()
+            noise = (path[top, span].square() * squares).sum() + group.sigma**2
+            z_noises.append(noise.expand(len(augmented)))
+        residual, variance = _without(
+            weights,
+            (torch.cat(rows), torch.cat(values), torch.cat(noises)),
+            (torch.cat(z_rows), torch.cat(z_values)),
+        )
+        sizes = [len(t.augmented) for t in targets]
+        sigma = (variance + torch.cat(z_noises)).sqrt()
+        for target, r, s in zip(
+            targets, residual.split(sizes), sigma.split(sizes), strict=True
+        ):
+            name = QUANTITY_NAMES[target.group.quantity]
+            found.residual.setdefault(name, []).append(r.numpy())
+            found.sigma.setdefault(name, []).append(s.numpy())
+            found.structure.setdefault(name, []).append(configuration.structure)
+            found.n_atoms.setdefault(name, []).append(configuration.n_atoms)
+    return found
+
+
+def left_out_error(
+    configurations: Sequence[Configuration],
+    weights: Weights,
+    h: WeightHyperparameters,
+) -> float:
+    """log of the product of the mean absolute errors of energies and forces.
+
+    A change of units changes nothing but a constant. With the low level at hand where
+    the highest level has labels below it.
+    """
+    paired = any(
+        b.group.level == len(h.scale) - 1 and b.group.below == 0
+        for c in configurations
+        for b in c.blocks
+    )
+    mode = "at_hand" if paired else "standalone"
+    found = leave_out(configurations, weights, h, mode=mode)
+    names = [q for q in ("energy", "forces") if q in found.residual]
+    return sum(math.log(max(found.mae(q), 1e-300)) for q in names)
+
+
+def _lowest(configuration: Configuration, quantity: int, p: int) -> Float[Tensor, " n"]:
+    return next(
+        b.augmented[:, p]
+        for b in configuration.blocks
+        if b.group.level == 0 and b.group.quantity == quantity
+    )
+
+
+def _without(
+    weights: Weights,
+    left: tuple[Tensor, Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Residuals and epistemic variances of target rows, without the rows left out."""
+    x, y, noise = left
+    z, wanted = target
+    v = weights.whiten(x)
+    inner = noise.diag() - v.mT @ v
+    factor = torch.linalg.cholesky(inner)
+    vz = v if z is x else weights.whiten(z)
+    cross = torch.linalg.solve_triangular(factor, v.mT @ vz, upper=False)
+    residual = torch.linalg.solve_triangular(
+        factor, (y - x @ weights.mean).unsqueeze(1), upper=False
+    )
+    shift = (cross.mT @ residual).squeeze(1)
+    variance = vz.square().sum(0) + cross.square().sum(0)
+    return wanted - z @ weights.mean + shift, variance

@@ -1,0 +1,546 @@
+"""Sparse and linear potentials: the posterior in weight space, for any composition.
+
+The prior of each level is eps(q) = sum_k w_k phi_k(q) (`mfal.models.features`); all
+labels enter through sufficient statistics (`mfal.models.moments`). The posterior of any
+row z^T w is Gaussian, with mean z^T m and variance z^T C z. Cost: one pass over the data,
+O(N M^2), and O((L M)^3) for each evaluation of the evidence, whatever the number of data.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.neighborlist import neighbor_list
+from jaxtyping import Float
+from torch import Tensor
+
+from mfal.data import QUANTITIES, Fidelity, Label, LabelledDataset, structure_key
+from mfal.descriptors.environments import Descriptor
+from mfal.descriptors.soap import Soap
+from mfal.kernels import path_weights
+from mfal.models.calibration import Recalibration
+from mfal.models.feature_map import FeatureMap, reference_energies
+from mfal.models.features import LinearFeatures
+from mfal.models.gathering import (
+    Configuration,
+    Gathered,
+    gather,
+    observed,
+    quantity_rows,
+)
+from mfal.models.inducing import kernel_features
+from mfal.models.left_out_weights import leave_out, left_out_error
+from mfal.models.moments import Statistics
+from mfal.models.prediction import StructurePrediction, StructurePredictions
+from mfal.models.weight_fit import WeightFit, fit_weight_hyperparameters
+from mfal.models.weights import (
+    Prior,
+    WeightHyperparameters,
+    Weights,
+    level_rows,
+    posterior,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is remembered of the training data beside their statistics."""
+
+    fidelities: tuple[Fidelity, ...]
+    reference: Float[Tensor, "levels s"]
+    n_labels: dict[str, dict[str, int]]
+    keys: dict[str, frozenset[str]]
+    """Hashes of the structures with a label, by level."""
+
+
+class WeightPotential:
+    """A potential that is linear in its weights: what sparse and linear ones share.
+
+    Energies in eV, forces in eV/A, stresses in eV/A^3 (positive in tension, Voigt order
+    xx yy zz yz xz xy).
+    """
+
+    def __init__(
+        self,
+        feature_map: FeatureMap,
+        training: Training,
+        statistics: Statistics,
+        fitted: WeightFit,
+        recalibrations: Mapping[str, Recalibration] | None = None,
+        kept: Sequence[Configuration] = (),
+    ) -> None:
+        self.feature_map = feature_map
+        self.training = training
+        self.statistics = statistics
+        self.fitted = fitted
+        self.recalibrations = dict(recalibrations or {})
+        self.kept = tuple(kept)
+        self.seconds: dict[str, float] = {}
+        self.levels = tuple(f.name for f in training.fidelities)
+
+    @property
+    def hyperparameters(self) -> WeightHyperparameters:
+        """The hyperparameters of the fit."""
+        return self.fitted.hyperparameters
+
+    @property
+    def prior(self) -> Prior:
+        """The prior of the weights."""
+        return Prior(self.feature_map.block)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The posterior of the weights of all levels."""
+        return posterior(self.statistics, self.prior, self.hyperparameters)
+
+    @cached_property
+    def path(self) -> Float[Tensor, "levels levels"]:
+        """c_lm, the products of rho."""
+        return path_weights(self.hyperparameters.rho)
+
+    @property
+    def jitter(self) -> float:
+        """What had to be added to the precision of the weights, in units of the prior's."""
+        return self.weights.jitter
+
+    def level_index(self, level: str | None) -> int:
+        """Position of a level by name; the highest for `None`.
+
+        Raises:
+            ValueError: a level that the model does not know.
+        """
+        if level is None:
+            return len(self.levels) - 1
+        if level not in self.levels:
+            raise ValueError(f"no level {level!r} here; the model has {self.levels}")
+        return self.levels.index(level)
+
+    def seen(self, level: str) -> frozenset[str]:
+        """Hashes of the structures that had a label of a level in the fit."""
+        return self.training.keys.get(level, frozenset())
+
+    def with_recalibrations(
+        self, recalibrations: Mapping[str, Recalibration]
+    ) -> "WeightPotential":
+        """The same model with other factors on its sigmas, per way of deployment."""
+        model = copy(self)
+        model.recalibrations = dict(recalibrations)
+        return model
+
+    def with_labels(self, dataset: LabelledDataset) -> "WeightPotential":
+        """The model with more labels: their statistics are added, the rest is kept.
+
+        Inducing environments, hyperparameters and recalibration stay. The labels are
+        of new structures, or else independent of those that the model has.
+
+        Raises:
+            ValueError: other levels, or an unknown species.
+        """
+        if dataset.levels != self.levels:
+            raise ValueError(
+                f"the model has the levels {self.levels}, got {dataset.levels}"
+            )
+        more = gather(dataset, self.feature_map, self.training.reference)
+        known = self.training
+        counts = dataset.n_labels()
+        n_labels = {
+            level: {q: known.n_labels[level][q] + counts[level][q] for q in QUANTITIES}
+            for level in self.levels
+        }
+        keys = training_keys(dataset)
+        training = Training(
+            known.fidelities,
+            known.reference,
+            n_labels,
+            {level: known.keys[level] | keys[level] for level in self.levels},
+        )
+        return type(self)(
+            self.feature_map,
+            training,
+            self.statistics + more.statistics,
+            self.fitted,
+            self.recalibrations,
+            self.kept,
+        )
+
+    def mean(
+        self, structures: Sequence[Atoms], level: str | None = None
+    ) -> StructurePredictions:
+        """Energies, forces and stresses without error bars: no rows of features."""
+        index = self.level_index(level)
+        weights = self._level_weights[index]
+        return StructurePredictions(
+            [self._mean(atoms, index, weights) for atoms in structures]
+        )
+
+    def predict(
+        self,
+        structures: Sequence[Atoms],
+        level: str | None = None,
+        *,
+        at_hand: Sequence[Label] | None = None,
+        at_hand_level: str | None = None,
+        calibrated: bool = True,
+    ) -> StructurePredictions:
+        """Energies, forces and stresses at a level with standard deviations.
+
+        With `at_hand`, the labels of the structures themselves at a lower level (the
+        lowest, unless `at_hand_level` names one), each structure is conditioned on its
+        own label as well: f_H | f_L(x), deployment with the low level at hand. A
+        quantity that the label at hand lacks is predicted standalone.
+
+        Raises:
+            ValueError: an unknown level, one at hand that is not below, or a species
+                that was not in the training data.
+        """
+        index = self.level_index(level)
+        if at_hand is not None and len(at_hand) != len(structures):
+            raise ValueError(
+                f"one label at hand per structure: got {len(at_hand)} labels for "
+                f"{len(structures)} structures"
+            )
+        low = 0 if at_hand_level is None else self.level_index(at_hand_level)
+        if at_hand is not None and low >= index:
+            raise ValueError(
+                f"the level at hand must be below {self.levels[index]!r}, got "
+                f"{self.levels[low]!r}"
+            )
+        factor = Recalibration()
+        if calibrated:
+            mode = "standalone" if at_hand is None else "at_hand"
+            factor = self.recalibrations.get(mode, factor)
+        return StructurePredictions(
+            [
+                self._predict(
+                    atoms, index, None if at_hand is None else at_hand[i], low
+                ).scaled(factor)
+                for i, atoms in enumerate(structures)
+            ]
+        )
+
+    @cached_property
+    def _level_weights(self) -> Float[Tensor, "levels p"]:
+        """Weights of f_l itself: sum_m c_lm w_m."""
+        return self.path @ self.weights.mean.reshape(len(self.levels), -1)
+
+    def _mean(self, atoms: Atoms, level: int, weights: Tensor) -> StructurePrediction:
+        environments = self.feature_map.environments(atoms)
+        counts = self.feature_map.counts(atoms)
+        zero = float(self.training.reference[level] @ counts)
+        sizes = [f.size for _, f in self.feature_map.parts]
+        *parts, last = weights.split([*sizes, len(counts)])
+        energy = zero + float(last @ counts)
+        n = len(atoms)
+        forces = counts.new_zeros(n, 3)
+        stress = counts.new_zeros(6)
+        for (_, features), e, w in zip(
+            self.feature_map.parts, environments, parts, strict=True
+        ):
+            values, slopes = features.slopes(e, w)
+            energy += float(values.sum())
+            pulls = torch.einsum("kcd,kd->kc", e.gradients, slopes[e.pair_environment])
+            forces.index_add_(0, e.pair_atom, pulls, alpha=-1.0)
+            if e.strain is not None:
+                stress += torch.einsum("evd,ed->v", e.strain, slopes)
+        periodic = atoms.pbc.all()
+        return StructurePrediction(
+            energy=energy,
+            forces=forces.numpy(),
+            stress=(stress / float(atoms.cell.volume)).numpy() if periodic else None,
+        )
+
+    def _predict(
+        self, atoms: Atoms, level: int, at_hand: Label | None, low: int
+    ) -> StructurePrediction:
+        environments = self.feature_map.environments(atoms)
+        rows = self.feature_map.rows(atoms, environments)
+        counts = self.feature_map.counts(atoms)
+        h, n = self.hyperparameters, len(atoms)
+        found: dict[str, np.ndarray] = {}
+        names = ["energy", "forces", *(["stress"] if rows.stress is not None else [])]
+        features = {name: quantity_rows(rows, name) for name in names}
+        conditioned = self._conditioning(features, counts, at_hand, low, n)
+        for number, name in enumerate(names):
+            below = -1
+            zero = float(self.training.reference[level] @ counts)
+            offset = torch.full((1,), zero).double() if name == "energy" else 0.0
+            if at_hand is not None and getattr(at_hand, name) is not None:
+                below = low
+                lower = float(self.training.reference[low] @ counts)
+                offset = offset + self.path[level, low] * observed(at_hand, name, lower)
+            z = level_rows(features[name], self.path, level, below)
+            mean = offset + z @ self.weights.mean
+            v = self.weights.whiten(z)
+            variance = v.square().sum(0)
+            if conditioned is not None:
+                cross, gain, residual = conditioned
+                shared = cross.mT @ v
+                half = torch.linalg.solve_triangular(gain, shared, upper=False)
+                white = torch.linalg.solve_triangular(
+                    gain, residual.unsqueeze(1), upper=False
+                )
+                mean = mean + (half.mT @ white).squeeze(1)
+                variance = variance - half.square().sum(0)
+            span = slice(below + 1, level + 1)
+            squares = self.path[level, span].square() * h.noise[span, number].square()
+            # what levels between the one at hand and this one miss is not its own noise
+            own = h.noise[level, number].square()
+            inherited = (squares.sum() - own).clamp_min(0.0)
+            noise = own if below >= 0 else squares.sum()
+            if below >= 0:
+                variance = variance + inherited * (n if name == "energy" else 1)
+            if name == "energy":
+                noise = n * noise
+                for m in range(below + 1, level + 1):
+                    unexplained = self.feature_map.unexplained(environments, h.scale[m])
+                    variance = variance + self.path[level, m] ** 2 * unexplained
+            found[name] = mean.numpy()
+            found[f"{name}_sigma"] = variance.clamp_min(0.0).sqrt().numpy()
+            found[f"{name}_noise"] = noise.sqrt().expand(len(mean)).numpy()
+        return StructurePrediction.from_rows(found, n)
+
+    def _conditioning(
+        self,
+        features: Mapping[str, Tensor],
+        counts: Tensor,
+        at_hand: Label | None,
+        low: int,
+        n_atoms: int,
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What the label at hand tells of the weights: V, the factor of S, the residual.
+
+        Zero effect if every label of the levels above has one below it.
+        """
+        if at_hand is None or not self._levels_share:
+            return None
+        parts, residuals, noises = [], [], []
+        for number, name in enumerate(QUANTITIES):
+            if getattr(at_hand, name) is None or name not in features:
+                continue
+            rows = level_rows(features[name], self.path, low)
+            zero = float(self.training.reference[low] @ counts)
+            parts.append(rows)
+            residuals.append(observed(at_hand, name, zero) - rows @ self.weights.mean)
+            noise = (
+                self.path[low, : low + 1].square()
+                * self.hyperparameters.noise[: low + 1, number].square()
+            ).sum() * (n_atoms if name == "energy" else 1)
+            noise = noise + at_hand.sigma.get(name, 0.0) ** 2
+            noises.append(noise.expand(len(rows)))
+        v = self.weights.whiten(torch.cat(parts))
+        observed_covariance = v.mT @ v + torch.cat(noises).diag()
+        return v, torch.linalg.cholesky(observed_covariance), torch.cat(residuals)
+
+    @property
+    def _levels_share(self) -> bool:
+        """Whether any label of an upper level is not conditioned on one below it."""
+        return any(
+            g.level > 0 and g.below < g.level - 1 for g in self.statistics.groups
+        )
+
+
+class SparsePotential(WeightPotential):
+    """A Gaussian process potential on inducing environments, for any composition.
+
+    >>> from ase.build import bulk
+    >>> from mfal.data import Fidelity, Label, LabelledDataset
+    >>> cells = [bulk("Cu", cubic=True) for _ in range(3)]
+    >>> for k, atoms in enumerate(cells):
+    ...     atoms.rattle(0.1, seed=k)
+    >>> labels = {(k, "toy"): Label(energy=-14.0 + 0.1 * k) for k in range(3)}
+    >>> data = LabelledDataset(tuple(cells), (Fidelity("toy", {}),), labels)
+    >>> model = SparsePotential.fit(data, n_inducing=8)
+    >>> model.predict(cells[:1])[0].forces.shape
+    (4, 3)
+    """
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: LabelledDataset,
+        feature_map: FeatureMap | None = None,
+        *,
+        n_inducing: int = 1000,
+        zeta: int = 2,
+        executor: Executor | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "SparsePotential":
+        """Chooses inducing environments, streams the data once, fits hyperparameters.
+
+        Raises:
+            ValueError: no labels, a stress without a cell.
+        """
+        begin = time.perf_counter()
+        _check_labels(dataset)
+        if feature_map is None:
+            feature_map = sparse_feature_map(
+                dataset, n_inducing=n_inducing, zeta=zeta, seed=seed
+            )
+        model = _fitted(cls, dataset, feature_map, begin, executor, seed, progress)
+        assert isinstance(model, SparsePotential)
+        return model
+
+
+class LinearPotential(WeightPotential):
+    """The Bayesian linear potential: weights on plain descriptors, any composition."""
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: LabelledDataset,
+        descriptor: Descriptor | None = None,
+        *,
+        executor: Executor | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "LinearPotential":
+        """Streams the data once and fits the prior's scale, rho and noise.
+
+        Raises:
+            ValueError: no labels, a stress without a cell.
+        """
+        begin = time.perf_counter()
+        _check_labels(dataset)
+        species = species_of(dataset)
+        if descriptor is None:
+            descriptor = default_soap(dataset)
+        size = descriptor(dataset.structures[0]).values.shape[1]
+        feature_map = FeatureMap(
+            species, ((descriptor, LinearFeatures(species, size)),)
+        )
+        model = _fitted(cls, dataset, feature_map, begin, executor, seed, progress)
+        assert isinstance(model, LinearPotential)
+        return model
+
+
+def species_of(dataset: LabelledDataset) -> tuple[int, ...]:
+    """Atomic numbers of all species of a data set."""
+    return tuple(sorted({int(z) for a in dataset.structures for z in a.numbers}))
+
+
+def training_keys(dataset: LabelledDataset) -> dict[str, frozenset[str]]:
+    """Hashes of the structures with a label, by level."""
+    return {
+        level: frozenset(
+            structure_key(dataset.structures[i]) for i in dataset.labelled(level)
+        )
+        for level in dataset.levels
+    }
+
+
+def nearest_neighbour(structures: Sequence[Atoms]) -> float:
+    """Median distance (A) of atoms to their nearest neighbours; 2 A if there are none."""
+    found: list[float] = []
+    for atoms in structures[:: max(len(structures) // 32, 1)]:
+        centre, apart = neighbor_list("id", atoms, 5.0)
+        nearest = np.full(len(atoms), np.inf)
+        np.minimum.at(nearest, centre, apart)
+        found += nearest[np.isfinite(nearest)].tolist()
+    return float(np.median(found)) if found else 2.0
+
+
+def default_soap(
+    dataset: LabelledDataset, cutoffs: Sequence[float] = (5.0,), **options: float
+) -> Soap:
+    """Power spectra, radial scaling at 0.85 times the nearest-neighbour distance."""
+    symbols = [chemical_symbols[z] for z in species_of(dataset)]
+    scale = 0.85 * nearest_neighbour(dataset.structures)
+    return Soap(symbols, cutoffs=cutoffs, **{"scale": scale, **options})  # type: ignore[arg-type]
+
+
+def sparse_feature_map(
+    dataset: LabelledDataset,
+    *,
+    n_inducing: int = 1000,
+    zeta: int = 2,
+    cutoffs: Sequence[float] = (5.0,),
+    method: str = "cholesky",
+    seed: int = 0,
+    **options: float,
+) -> FeatureMap:
+    """The default features: one block of inducing environments on power spectra."""
+    descriptor = default_soap(dataset, cutoffs, **options)
+    features = kernel_features(
+        descriptor,
+        dataset.structures,
+        n_inducing,
+        zeta=zeta,
+        method=method,
+        seed=seed,
+    )
+    return FeatureMap(species_of(dataset), ((descriptor, features),))
+
+
+def _check_labels(dataset: LabelledDataset) -> None:
+    if not dataset.labels:
+        raise ValueError("the data set holds no label: there is nothing to fit")
+
+
+LEFT_OUT_FOR_RATIO = 64
+"""Configurations on which the noise of energies is chosen."""
+
+
+def _fitted(
+    kind: type[WeightPotential],
+    dataset: LabelledDataset,
+    feature_map: FeatureMap,
+    begin: float,
+    executor: Executor | None,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> WeightPotential:
+    chosen = time.perf_counter()
+    reference = reference_energies(dataset, feature_map.species)
+    found = gather(
+        dataset, feature_map, reference, executor=executor, seed=seed, progress=progress
+    )
+    gathered = time.perf_counter()
+    fitted = fit_to_statistics(found, Prior(feature_map.block), seed)
+    training = Training(
+        dataset.fidelities, reference, dataset.n_labels(), training_keys(dataset)
+    )
+    model = kind(
+        feature_map, training, found.statistics, fitted, kept=tuple(found.kept)
+    )
+    model.seconds = {
+        "descriptors": chosen - begin,
+        "features": gathered - chosen,
+        "hyperparameters": time.perf_counter() - gathered,
+    }
+    return model
+
+
+def fit_to_statistics(found: Gathered, prior: Prior, seed: int = 0) -> WeightFit:
+    """Hyperparameters by evidence, the noise of energies by leave-one-out."""
+    paired = [c for c in found.kept if len({b.group.quantity for b in c.blocks}) > 1]
+    order = np.random.default_rng([seed, 6]).permutation(len(paired))
+    some = [paired[i] for i in order[:LEFT_OUT_FOR_RATIO]]
+
+    def error(h: WeightHyperparameters) -> float:
+        with torch.no_grad():
+            return left_out_error(some, posterior(found.statistics, prior, h), h)
+
+    return fit_weight_hyperparameters(
+        found.statistics, prior, error if len(some) >= 2 else None
+    )
+
+
+def calibrated_weights(model: WeightPotential) -> WeightPotential:
+    """The model with its sigmas recalibrated by leave-one-configuration-out."""
+    factors = {}
+    for mode in ("standalone", "at_hand"):
+        found = leave_out(model.kept, model.weights, model.hyperparameters, mode=mode)
+        if found.residual:
+            factors[mode] = found.recalibration()
+    return model.with_recalibrations(factors)

@@ -1,0 +1,219 @@
+r"""Hyperparameters of a linear multi-level potential from its sufficient statistics.
+
+Scales, rho and the noise of forces and stresses by evidence with weak priors:
+log s ~ N(log 10 eV, 3), rho ~ N(1, 0.3), log σ_F ~ N(log 0.05 eV/A, 2),
+log σ_S ~ N(log 0.005 eV/A^3, 2). The misfit of a sparse model is not white, and the
+evidence then takes energies for noise. So the noise of energies is tied to that of
+forces, σ_E = r σ_F (r in A, σ_E per sqrt atom), and r is the one of least leave-one-
+configuration-out error. A level without forces has its own log σ_E ~ N(log 0.02, 2).
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import minimize
+from torch import Tensor
+
+from mfal.models.moments import Statistics
+from mfal.models.weights import Prior, WeightHyperparameters, log_evidence
+
+_logger = logging.getLogger(__name__)
+
+RATIOS = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Candidates (A per sqrt atom) for the noise of energies over that of forces."""
+
+_SCALE, _RHO = (math.log(10.0), 3.0), (1.0, 0.3)
+_NOISE = ((math.log(0.02), 2.0), (math.log(0.05), 2.0), (math.log(0.005), 2.0))
+_BOUNDS = ((1e-5, 10.0), (1e-5, 10.0), (1e-7, 1.0))
+
+
+@dataclass(frozen=True)
+class WeightFit:
+    """Hyperparameters, the evidence, and what the search for them took."""
+
+    hyperparameters: WeightHyperparameters
+    rho_error: Float[Tensor, " steps"]
+    log_evidence: float
+    converged: bool
+    ratio: float | None
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which hyperparameters are free: [log s, rho, log noise of the free ones]."""
+
+    n_levels: int
+    n_blocks: int
+    free: tuple[tuple[int, int], ...]
+    tied: tuple[int, ...]
+
+    def unpack(self, vector: Tensor, ratio: float) -> WeightHyperparameters:
+        n = self.n_levels * self.n_blocks
+        scale = vector[:n].exp().reshape(self.n_levels, self.n_blocks)
+        rho = vector[n : n + self.n_levels - 1]
+        logs = vector[n + self.n_levels - 1 :]
+        # a level without labels of a quantity carries a noise that nothing reads
+        typical = [vector.new_tensor(math.exp(mean)) for mean, _ in _NOISE]
+        noise = [list(typical) for _ in range(self.n_levels)]
+        for (level, quantity), log in zip(self.free, logs, strict=True):
+            noise[level][quantity] = log.exp()
+        for level in self.tied:
+            noise[level][0] = ratio * noise[level][1]
+        return WeightHyperparameters(
+            scale, rho, torch.stack([torch.stack(row) for row in noise])
+        )
+
+    def pack(self, h: WeightHyperparameters) -> Float[np.ndarray, " n"]:
+        noise = [h.noise[level, quantity].log() for level, quantity in self.free]
+        parts = [h.scale.log().flatten(), h.rho]
+        parts += [torch.stack(noise)] if noise else []
+        return torch.cat(parts).numpy()
+
+    def prior(self) -> tuple[np.ndarray, np.ndarray]:
+        n = self.n_levels * self.n_blocks
+        rows = [_SCALE] * n + [_RHO] * (self.n_levels - 1)
+        rows += [_NOISE[quantity] for _, quantity in self.free]
+        both = np.array(rows)
+        return both[:, 0], both[:, 1]
+
+    def bounds(self) -> list[tuple[float, float]]:
+        n = self.n_levels * self.n_blocks
+        logs = [tuple(np.log(_BOUNDS[quantity])) for _, quantity in self.free]
+        return [(-12.0, 14.0)] * n + [(-3.0, 5.0)] * (self.n_levels - 1) + logs
+
+
+def fit_weight_hyperparameters(
+    statistics: Statistics,
+    prior: Prior,
+    left_out_error: Callable[[WeightHyperparameters], float] | None,
+    *,
+    ratios: Sequence[float] = RATIOS,
+    start: WeightHyperparameters | None = None,
+) -> WeightFit:
+    """The hyperparameters of largest evidence, energies' noise by leave-one-out.
+
+    `left_out_error` judges hyperparameters (smaller is better); without it, or where
+    no level has both energies and forces, the evidence decides on all. The ratio is
+    searched downhill from 0.1 A on the grid of `ratios`.
+    """
+    layout = _layout(statistics, prior, tied=left_out_error is not None)
+    known: dict[float, tuple[WeightFit, float]] = {}
+    begin = start
+
+    def trial(ratio: float) -> float:
+        nonlocal begin
+        if ratio not in known:
+            fit = _maximise(statistics, prior, layout, ratio, begin)
+            begin = fit.hyperparameters
+            error = (
+                left_out_error(fit.hyperparameters)
+                if layout.tied and left_out_error is not None
+                else 0.0
+            )
+            known[ratio] = (fit, error)
+        return known[ratio][1]
+
+    grid = sorted(ratios)
+    at = min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / 0.1)))
+    trial(grid[at])
+    if layout.tied:
+        while True:
+            near = [k for k in (at - 1, at + 1) if 0 <= k < len(grid)]
+            best = min([at, *near], key=lambda k: trial(grid[k]))
+            if best == at:
+                break
+            at = best
+    fit = known[grid[at]][0]
+    total = sum(f.evaluations for f, _ in known.values())
+    if not fit.converged:
+        _logger.warning("the search for the largest evidence did not converge")
+    return WeightFit(
+        fit.hyperparameters,
+        _rho_error(statistics, prior, layout, fit),
+        fit.log_evidence,
+        fit.converged,
+        grid[at] if layout.tied else None,
+        total,
+    )
+
+
+def _layout(statistics: Statistics, prior: Prior, *, tied: bool) -> _Layout:
+    have = {
+        (group.level, group.quantity)
+        for group, moments in statistics.groups.items()
+        if moments.n_rows
+    }
+    # the misfit of a level enters through the labels above it as well
+    bound = tuple(
+        level
+        for level in range(statistics.n_levels)
+        if tied and {(level, 0), (level, 1)} <= have
+    )
+    free = tuple(sorted(key for key in have if not (key[1] == 0 and key[0] in bound)))
+    n_blocks = int(prior.block.max()) + 1
+    return _Layout(statistics.n_levels, n_blocks, free, bound)
+
+
+def _maximise(
+    statistics: Statistics,
+    prior: Prior,
+    layout: _Layout,
+    ratio: float,
+    start: WeightHyperparameters | None,
+) -> WeightFit:
+    mean, deviation = layout.prior()
+
+    def negative(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        x = torch.tensor(vector, dtype=torch.float64, requires_grad=True)
+        value = -log_evidence(statistics, prior, layout.unpack(x, ratio))
+        z = (x - torch.from_numpy(mean)) / torch.from_numpy(deviation)
+        value = value + 0.5 * z.square().sum()
+        (slope,) = torch.autograd.grad(value, x)
+        return float(value.detach()), slope.numpy()
+
+    begin = mean if start is None else layout.pack(start)
+    found = minimize(
+        negative,
+        begin,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=layout.bounds(),
+        options={"maxiter": 100, "ftol": 1e-10, "gtol": 1e-2},
+    )
+    h = layout.unpack(torch.from_numpy(found.x), ratio)
+    with torch.no_grad():
+        evidence = float(log_evidence(statistics, prior, h))
+    errors = torch.full((statistics.n_levels - 1,), math.nan, dtype=torch.float64)
+    return WeightFit(h, errors, evidence, bool(found.success), ratio, found.nfev)
+
+
+def _rho_error(
+    statistics: Statistics, prior: Prior, layout: _Layout, fit: WeightFit
+) -> Float[Tensor, " steps"]:
+    """Standard errors of rho from the curvature of the log evidence, others held."""
+    n = layout.n_levels - 1
+    if not n:
+        return fit.rho_error
+    h = fit.hyperparameters
+    step = 1e-3
+    slopes = []
+    for k in range(n):
+        pair = []
+        for sign in (1.0, -1.0):
+            rho = h.rho.clone()
+            rho[k] += sign * step
+            rho.requires_grad_(True)
+            moved = WeightHyperparameters(h.scale, rho, h.noise)
+            value = log_evidence(statistics, prior, moved)
+            (slope,) = torch.autograd.grad(value, rho)
+            pair.append(slope)
+        slopes.append((pair[0] - pair[1]) / (2 * step))
+    curvature = -torch.stack(slopes) + torch.eye(n).double() / _RHO[1] ** 2
+    variance = torch.linalg.inv(0.5 * (curvature + curvature.mT)).diagonal()
+    return torch.where(variance > 0, variance.clamp_min(0).sqrt(), math.nan)
