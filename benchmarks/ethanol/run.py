@@ -18,6 +18,7 @@ from typing import Any
 import ase.io
 import torch
 import yaml
+from matplotlib.figure import Figure
 
 import mfal
 from mfal.campaign import Campaign, load_campaign
@@ -82,6 +83,7 @@ def main() -> None:
         "table": table(runs),
     }
     (HERE / "results.json").write_text(json.dumps(document, indent=1))
+    figure(runs).savefig(HERE / "learning.png", dpi=200)
     write_readme(document["table"])
 
 
@@ -144,6 +146,11 @@ def summary(name: str, seed: int, mode: str, results: dict) -> dict[str, Any]:
         "energy_mae": errors["energy"]["mae"],
         "energy_coverage_68": errors["energy"]["coverage_68"],
         "energy_coverage_95": errors["energy"]["coverage_95"],
+        "curve": [
+            [point["cost"], point["heldout"][mode]["forces"]["mae"]]
+            for point in results["learning_curve"]
+            if (point["heldout"] or {}).get(mode)
+        ],
     }
 
 
@@ -167,6 +174,39 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row["n_pbe"] = statistics.mean(r["n_pbe"] for r in mine)
         rows.append(row)
     return rows
+
+
+def figure(runs: list[dict[str, Any]]) -> Figure:
+    """Held-out force error against cost: a line per seed, a colour per strategy."""
+    drawing = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = drawing.add_subplot()
+    dashes = {"standalone": "--", "at_hand": "-"}
+    strategies = list(STRATEGIES)
+    for run in runs:
+        cost, error = zip(*run["curve"], strict=True)
+        number = strategies.index(run["strategy"])
+        label = f"{run['strategy']}, {run['deployment'].replace('_', ' ')}"
+        axes.plot(
+            cost,
+            error,
+            dashes[run["deployment"]],
+            color=f"C{number}",
+            marker=".",
+            linewidth=1,
+            label=label if run["seed"] == 0 else None,
+        )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="cost of the training labels (CPU s)",
+        ylabel="held-out force MAE (eV/A)",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:.2g}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=7, frameon=False)
+    return drawing
 
 
 def write_readme(rows: list[dict[str, Any]]) -> None:
