@@ -172,15 +172,15 @@ def fit(
     level: Annotated[
         str | None, typer.Option(help="level of frames that name none")
     ] = None,
-    model: Annotated[str, typer.Option(metavar="exact|sparse|auto")] = "auto",
+    model: Annotated[str, typer.Option(metavar="exact|sparse|linear|auto")] = "auto",
     config: Annotated[Path | None, typer.Option(metavar="FIT.yaml")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Fit a potential to labelled extxyz files of one or more levels."""
-    if model not in ("exact", "auto"):
+    if model not in ("exact", "sparse", "linear", "auto"):
         raise ValueError(
-            f"--model is exact or auto (this version has the exact model only), got "
-            f"{model!r}: leave the option out"
+            f"--model is exact, sparse, linear or auto, got {model!r}: leave the option "
+            "out"
         )
     check_writable(output, json_file)
     if output.is_file():
@@ -195,11 +195,13 @@ def fit(
     if levels is not None:
         given["levels"] = tuple(name.strip() for name in levels.split(","))
         check_levels(given["levels"])
+    if model != "auto":
+        given["kind"] = model
     settings = settings.model_copy(update=given)
     with _status("reading") as tell:
         dataset = read_training_data(settings, data or [])
         tell(f"fitting {len(dataset.labels)} labels of {', '.join(dataset.levels)}")
-        potential, record = fit_potential(dataset, settings)
+        potential, record = fit_potential(dataset, settings, tell)
         save_potential(potential, output)
     _write_json(json_file, record)
     title = f"{output}: fitted in {record['seconds']['total']:.1f} s"

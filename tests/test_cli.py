@@ -151,7 +151,6 @@ def test_bad_data_are_refused_and_nothing_is_written(mfal, fault):
         ((), "say their order, low to high"),
         (("--levels", "gfn2,gfn2"), "level 'gfn2' is listed twice"),
         (("--levels", "gfn2,mp3"), "did you mean 'mp2'?"),
-        (("--model", "sparse"), "exact model only"),
         (("--model", "magic"), "'magic'"),
         (("--config", "none.yaml"), "none.yaml"),
         (("--leves", "gfn2,mp2"), "--levels"),

@@ -8,26 +8,26 @@ from ase import Atoms
 
 from mfal.data import LabelledDataset, structure_key
 from mfal.models.evaluation import evaluation
-from mfal.models.exact import ExactPotential
+from mfal.models.storage import Potential
 
 TIMED = 64
 """Largest number of structures that are predicted to measure the speed."""
 
 
 def assess(
-    model: ExactPotential,
+    model: Potential,
     dataset: LabelledDataset,
     level: str | None = None,
     at_hand: str | None = None,
 ) -> dict[str, Any]:
     """Errors and calibration on the labels of a level (the highest), as plain JSON.
 
-    `energy` is in meV per atom, `forces` in eV/A (`mfal.models.calibration.metrics`,
-    with sigmas of labels: epistemic and noise). With `at_hand` each prediction is
-    conditioned on the label of that lower level which `dataset` holds for the same
-    structure; `n_left_out` structures have none. `n_seen` are in the training set at
-    the level: errors on them say little. `seconds_per_atom` leaves out what the label
-    at hand costs.
+    `energy` is in meV per atom, `forces` in eV/A, `stress` in eV/A^3
+    (`mfal.models.calibration.metrics`, with sigmas of labels: epistemic and noise).
+    With `at_hand` each prediction is conditioned on the label of that lower level which
+    `dataset` holds for the same structure; `n_left_out` structures have none. `n_seen`
+    are in the training set at the level: errors on them say little. `seconds_per_atom`
+    leaves out what the label at hand costs.
 
     Raises:
         ValueError: a level that the model does not know or the data do not hold.
@@ -64,7 +64,7 @@ def assess(
 
     found = predict(slice(None))
     labels = [dataset.labels[i, level] for i in complete]
-    seen = {structure_key(model.structures[i]) for i in model.dataset.labelled(level)}
+    seen = model.seen(level)
     bare: Callable[[slice], Any] = predict
     if at_hand is None:
         bare = lambda chosen: model.mean(structures[chosen], level)  # noqa: E731
@@ -86,7 +86,11 @@ def assess(
 def summary_table(result: Mapping[str, Any]) -> list[list[str]]:
     """Errors and calibration of what `assess` gave, heads first."""
     rows = [["", "MAE", "RMSE", "max", "in 68 %", "in 95 %", "ECE", "z"]]
-    for quantity, unit in (("energy", "meV/atom"), ("forces", "eV/A")):
+    for quantity, unit in (
+        ("energy", "meV/atom"),
+        ("forces", "eV/A"),
+        ("stress", "eV/A^3"),
+    ):
         if quantity in result:
             found = result[quantity]
             shares = [f"{100 * found[f'coverage_{p}']:.0f} %" for p in (68, 95)]

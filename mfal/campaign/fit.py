@@ -2,34 +2,49 @@
 
 import resource
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from mfal.campaign.fit_config import FitConfig
+from mfal.campaign.fit_config import FitConfig, model_kind
 from mfal.data import LabelledDataset
 from mfal.descriptors import InverseDistances
 from mfal.models.exact import ExactPotential
 from mfal.models.leave_out import calibrated
 from mfal.models.observations import RowBuilder, observe
+from mfal.models.sparse import (
+    LinearPotential,
+    SparsePotential,
+    WeightPotential,
+    calibrated_weights,
+    default_soap,
+    sparse_feature_map,
+)
+from mfal.models.storage import Potential
 
 LEAST_LABELS = 5
 """From so many labels of the highest level on sigmas are recalibrated."""
 
 
 def fit_potential(
-    dataset: LabelledDataset, config: FitConfig
-) -> tuple[ExactPotential, dict[str, Any]]:
+    dataset: LabelledDataset,
+    config: FitConfig,
+    progress: Callable[[str], None] = lambda text: None,
+) -> tuple[Potential, dict[str, Any]]:
     """The potential, recalibrated by leave-one-out, and its record as plain JSON.
 
     In the record energies' noise is in eV per sqrt(atom), forces' in eV/A; `rho` and
     its standard errors go by the steps between levels; `seconds` are of wall time.
-    The exact model has no features: their time is zero.
+    The exact model has no features: their time is zero. `progress` is told what is
+    being done.
 
     Raises:
-        ValueError: structures that are not one molecule, or stresses.
-        TooLargeError: the covariance matrix would not fit into memory.
+        ValueError: structures that the model cannot describe.
+        TooLargeError: the matrices would not fit into memory.
     """
+    kind = model_kind(config, dataset)
+    if kind != "exact":
+        return _fit_weights(dataset, config, kind, progress)
     begin = time.perf_counter()
     descriptor = InverseDistances(dataset.structures[0].get_chemical_symbols())
     observe(dataset, RowBuilder(descriptor))  # refuses what the model cannot describe
@@ -55,6 +70,98 @@ def fit_potential(
         "total": end - begin,
     }
     return model, {**model_record(model), "seconds": seconds, **_memory()}
+
+
+def _fit_weights(
+    dataset: LabelledDataset,
+    config: FitConfig,
+    kind: str,
+    progress: Callable[[str], None],
+) -> tuple[WeightPotential, dict[str, Any]]:
+    begin = time.perf_counter()
+    chosen, options = _with_quantities(dataset, config.sparse.quantities), config.sparse
+
+    def count(done: int, total: int) -> None:
+        progress(f"features: {done} of {total} structures")
+
+    descriptor: dict[str, Any] = {
+        "cutoffs": options.cutoffs,
+        "max_radial": options.max_radial,
+        "max_angular": options.max_angular,
+        "width": options.width,
+    }
+    if options.scale is not None:
+        descriptor["scale"] = options.scale
+    model: WeightPotential
+    if kind == "linear":
+        soap = default_soap(chosen, **descriptor)
+        model = LinearPotential.fit(chosen, soap, seed=config.seed, progress=count)
+    else:
+        progress("choosing inducing environments")
+        feature_map = sparse_feature_map(
+            chosen,
+            n_inducing=options.n_inducing,
+            zeta=options.zeta,
+            method=options.method,
+            seed=config.seed,
+            **descriptor,
+        )
+        selected = time.perf_counter()
+        model = SparsePotential.fit(
+            chosen, feature_map, seed=config.seed, progress=count
+        )
+        model.seconds["descriptors"] += selected - begin
+    fitted = time.perf_counter()
+    if len(dataset.labelled(dataset.highest)) >= LEAST_LABELS:
+        progress("calibrating by leave-one-out")
+        model = calibrated_weights(model)
+    end = time.perf_counter()
+    seconds = {**model.seconds, "calibration": end - fitted, "total": end - begin}
+    return model, {**weight_record(model, kind), "seconds": seconds, **_memory()}
+
+
+def _with_quantities(
+    dataset: LabelledDataset, quantities: Sequence[str]
+) -> LabelledDataset:
+    """The data set without the other quantities.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    labels = {key: label.only(quantities) for key, label in dataset.labels.items()}
+    labels = {key: label for key, label in labels.items() if label.quantities}
+    if not labels:
+        raise ValueError(
+            f"no label holds {' or '.join(quantities)}: there is nothing to fit"
+        )
+    return replace(dataset, labels=labels)
+
+
+def weight_record(model: WeightPotential, kind: str) -> dict[str, Any]:
+    """The numbers of a fitted sparse or linear potential as plain JSON."""
+    found, fit = model.hyperparameters, model.fitted
+    errors = fit.rho_error.tolist()
+    return {
+        "kind": kind,
+        "levels": list(model.levels),
+        "n_labels": model.training.n_labels,
+        "n_rows": model.statistics.n_rows,
+        "n_features": model.feature_map.size,
+        "descriptors": [d.specification() for d, _ in model.feature_map.parts],
+        "scale": dict(zip(model.levels, found.scale.tolist(), strict=True)),
+        "rho": found.rho.tolist(),
+        "rho_standard_error": [None if e != e else e for e in errors],
+        "noise": {
+            level: dict(zip(("energy", "forces", "stress"), noise, strict=True))
+            for level, noise in zip(model.levels, found.noise.tolist(), strict=True)
+        },
+        "energy_noise_ratio": fit.ratio,
+        "log_evidence": fit.log_evidence,
+        "converged": fit.converged,
+        "evaluations": fit.evaluations,
+        "jitter": model.jitter,
+        "recalibration": {k: asdict(r) for k, r in model.recalibrations.items()},
+    }
 
 
 def model_record(model: ExactPotential) -> dict[str, Any]:
@@ -93,7 +200,7 @@ def summary_table(record: Mapping[str, Any]) -> list[list[str]]:
                 name,
                 str(counts["energy"]),
                 str(counts["forces"]),
-                record["kernels"][name],
+                record["kernels"][name] if "kernels" in record else record["kind"],
                 f"{1e3 * noise['energy']:.3g}",
                 f"{1e3 * noise['forces']:.3g}",
             ]

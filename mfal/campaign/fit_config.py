@@ -3,15 +3,19 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from mfal.campaign.sections import ExistingFile, Section, suggestion
-from mfal.campaign.settings import ModelConfig
+from mfal.campaign.settings import ExactConfig, SparseConfig
 from mfal.data import LabelledDataset, read_extxyz
 from mfal.data.checks import check_label, check_structure, check_units
 from mfal.data.joining import joined
+
+LARGEST_EXACT = 10_000
+"""Rows up to which a molecule is fitted by the exact model."""
 
 _logger = logging.getLogger(__name__)
 
@@ -27,13 +31,19 @@ class SourceConfig(Section):
     keys: Annotated[Keys, Field(min_length=1)] | None = None
 
 
-class FitConfig(ModelConfig):
+class FitConfig(ExactConfig):
     """All keys of FIT.yaml; each has a default.
+
+    `kind` auto takes the exact model for geometries of one molecule that fit into it,
+    the sparse model for anything else. The keys of the exact model have no meaning for
+    the others, which read `sparse`.
 
     `level` and `keys` are those of the files named on the command line; `files` adds
     others (or the same again), each with its own.
     """
 
+    kind: Literal["auto", "exact", "sparse", "linear"] = "auto"
+    sparse: SparseConfig = SparseConfig()
     levels: tuple[str, ...] | None = None
     level: str | None = None
     keys: Annotated[Keys, Field(min_length=1)] | None = None
@@ -78,8 +88,27 @@ def read_training_data(config: FitConfig, paths: Sequence[Path]) -> LabelledData
     """
     only = config.levels[0] if config.levels and len(config.levels) == 1 else None
     dataset = _ordered(read_labels(config, paths, only), config.levels)
+    if config.kind == "exact" or (config.kind == "auto" and _one_size(dataset)):
+        _check_one_molecule(dataset)
     _check(dataset)
     return dataset
+
+
+def model_kind(config: FitConfig, dataset: LabelledDataset) -> str:
+    """The engine of a fit: as configured, or by what the data are."""
+    if config.kind != "auto":
+        return config.kind
+    first = dataset.structures[0].numbers
+    molecule = all(
+        not a.pbc.any() and np.array_equal(a.numbers, first) for a in dataset.structures
+    )
+    stress = any(label.stress is not None for _, _, label in dataset)
+    n_rows = sum(
+        int(label.energy is not None) + (0 if label.forces is None else 3 * len(first))
+        for _, _, label in dataset
+    )
+    small = molecule and not stress and len(first) > 1 and n_rows <= LARGEST_EXACT
+    return "exact" if small else "sparse"
 
 
 def read_labels(
@@ -150,7 +179,13 @@ def _ordered(dataset: LabelledDataset, levels: Sequence[str] | None) -> Labelled
     return chosen.subset(sorted({i for i, _ in chosen.labels}))
 
 
-def _check(dataset: LabelledDataset) -> None:
+def _one_size(dataset: LabelledDataset) -> bool:
+    """Molecules of one size: meant to be one, so that a change of atoms is a mistake."""
+    sizes = {len(atoms) for atoms in dataset.structures}
+    return len(sizes) == 1 and not any(a.pbc.any() for a in dataset.structures)
+
+
+def _check_one_molecule(dataset: LabelledDataset) -> None:
     symbols = dataset.structures[0].get_chemical_symbols()
     for i, atoms in enumerate(dataset.structures):
         if atoms.get_chemical_symbols() != symbols:
@@ -158,8 +193,13 @@ def _check(dataset: LabelledDataset) -> None:
                 f"the exact model describes one molecule, its atoms always in the same "
                 f"order: structure {i} (from 0) is "
                 f"{''.join(atoms.get_chemical_symbols())}, the first is "
-                f"{''.join(symbols)}: reorder its atoms or leave it out"
+                f"{''.join(symbols)}: reorder its atoms, leave it out, or fit the sparse "
+                "model (--model sparse)"
             )
+
+
+def _check(dataset: LabelledDataset) -> None:
+    for i, atoms in enumerate(dataset.structures):
         reason = check_structure(atoms, multiplicity=None)
         if reason:
             raise ValueError(f"structure {i} (from 0): {reason}: leave it out")

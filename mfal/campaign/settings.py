@@ -136,10 +136,33 @@ class BudgetConfig(Section):
         return self
 
 
-class ModelConfig(Section):
-    """The Gaussian process that learns from all levels."""
+class SparseConfig(Section):
+    """The features of a sparse or linear potential.
 
-    kind: Literal["exact"] = "exact"
+    `cutoffs`: of power spectra side by side. `scale`: where the weight of neighbours has
+    fallen to a half; 0.85 times the nearest-neighbour distance unless it is given.
+    `tune`: cutoffs and zeta are chosen by evidence on a part of the data.
+    """
+
+    n_inducing: PositiveInt = 1500
+    zeta: PositiveInt = 4
+    cutoffs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (5.0, 6.5)
+    max_radial: PositiveInt = 8
+    max_angular: NonNegativeInt = 6
+    width: PositiveFloat = 0.5  # A
+    scale: PositiveFloat | None = None  # A
+    method: Literal["cholesky", "farthest", "random"] = "cholesky"
+    quantities: tuple[Literal["energy", "forces", "stress"], ...] = (
+        "energy",
+        "forces",
+        "stress",
+    )
+    tune: bool = False
+
+
+class ExactConfig(Section):
+    """The exact Gaussian process of one molecule."""
+
     descriptor: Literal["inverse_distances"] = "inverse_distances"
     kernel: Literal["rbf", "matern52", "auto"] = "auto"
     permutations: Literal["auto", "none"] | tuple[tuple[NonNegativeInt, ...], ...] = (
@@ -158,6 +181,12 @@ class ModelConfig(Section):
                 "has to be auto, none or a list of atom orders such as [[0, 2, 1]]"
             )
         return value
+
+
+class ModelConfig(ExactConfig):
+    """The Gaussian process that learns from all levels."""
+
+    kind: Literal["exact"] = "exact"
 
 
 class ToleranceConfig(Section):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.cell import Cell
 from ase.data import atomic_numbers
 from featomic import SoapPowerSpectrum
 from jaxtyping import Float, Int
@@ -41,7 +42,8 @@ class Soap:
 
     Raises:
         ValueError: no or unknown species, a length that is not positive, a structure
-            that holds other species.
+            that holds other species, positions that are not finite, a periodic
+            direction without a cell vector.
     """
 
     def __init__(
@@ -183,7 +185,9 @@ class Soap:
     def _blocks(
         self, calculator: SoapPowerSpectrum, atoms: Atoms, gradients: list[str]
     ) -> list:
-        found = calculator.compute(_plain(atoms), gradients=gradients)
+        found = calculator.compute(
+            _plain(atoms, max(self.cutoffs)), gradients=gradients
+        )
         return [
             (tuple(int(v) for v in key), block)
             for key, block in found.items()
@@ -199,6 +203,13 @@ class Soap:
             )
         if not np.isfinite(atoms.positions).all():
             raise ValueError("a position is not finite")
+        if not np.isfinite(atoms.cell.array).all():
+            raise ValueError("a cell vector is not finite")
+        if np.linalg.matrix_rank(atoms.cell.array[atoms.pbc]) < atoms.pbc.sum():
+            raise ValueError(
+                "the cell vectors of the periodic directions must be independent: set "
+                "the cell, or switch pbc off"
+            )
 
 
 class _Layout:
@@ -223,7 +234,7 @@ class _Layout:
         values = np.asarray(properties.values)  # type: ignore[attr-defined]
         if a != b:
             rows = np.arange(len(values))
-            weights = np.full(len(rows), np.sqrt(2.0))
+            weights = np.ones(len(rows))  # featomic has taken them times √2
         else:
             rows = np.flatnonzero(values[:, 1] <= values[:, 2])
             off = values[rows, 1] < values[rows, 2]
@@ -238,9 +249,20 @@ def soap_from_specification(specification: Mapping[str, Any]) -> Soap:
     return Soap(specification["species"], **options)
 
 
-def _plain(atoms: Atoms) -> Atoms:
-    """Species, positions, cell and periodicity only: featomic reads no more."""
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+def _plain(atoms: Atoms, cutoff: float) -> Atoms:
+    """Species, positions, cell and periodicity only: featomic reads no more.
+
+    It knows structures that are periodic in all directions or in none. Where some are
+    not, they get cell vectors at right angles to the others that keep images beyond
+    the cutoff.
+    """
+    cell = atoms.cell.array
+    if atoms.pbc.any() and not atoms.pbc.all():
+        own = atoms.pbc[:, None]
+        across = Cell(np.where(own, cell, 0.0)).complete().array
+        extent = np.ptp(atoms.positions @ across.T, axis=0)[:, None]
+        cell = np.where(own, cell, across * (extent + cutoff + 1.0))
+    return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc.any())
 
 
 def _all_pairs(

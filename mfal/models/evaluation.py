@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from mfal.data import Label
+from mfal.data import QUANTITIES, Label
 from mfal.models.calibration import NOMINAL, coverage, metrics
 from mfal.models.leave_out import LeftOut
-from mfal.models.prediction import Prediction
+from mfal.models.prediction import Prediction, StructurePredictions
+
+AnyPrediction = Prediction | StructurePredictions
+"""Predictions of structures of one size, or of any sizes."""
 
 
-def evaluation(prediction: Prediction, labels: Sequence[Label]) -> dict[str, dict]:
-    """`metrics` per quantity: energies in meV per atom, forces in eV/A.
+def evaluation(prediction: AnyPrediction, labels: Sequence[Label]) -> dict[str, dict]:
+    """`metrics` per quantity: energies in meV per atom, forces in eV/A, stresses in eV/A^3.
 
     A quantity that no label has is left out.
     """
@@ -23,53 +26,59 @@ def evaluation(prediction: Prediction, labels: Sequence[Label]) -> dict[str, dic
 
 
 def residuals(
-    prediction: Prediction, labels: Sequence[Label]
+    prediction: AnyPrediction, labels: Sequence[Label]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Residuals (prediction minus label) and total sigmas, as in `evaluation`."""
     found = {}
-    n_atoms = prediction.forces.shape[1]
-    have = [i for i, label in enumerate(labels) if label.energy is not None]
-    if have:
-        scale = 1e3 / n_atoms
-        energies = np.array([labels[i].energy for i in have])
-        found["energy"] = (
-            scale * (prediction.energy[have] - energies),
-            scale * prediction.total_sigma("energy")[have],
-        )
-    have = [i for i, label in enumerate(labels) if label.forces is not None]
-    if have:
-        forces = np.array([labels[i].forces for i in have])
-        found["forces"] = (
-            (prediction.forces[have] - forces).ravel(),
-            prediction.total_sigma("forces")[have].ravel(),
+    for quantity in QUANTITIES:
+        predicted: Any = getattr(prediction, quantity, None)
+        have = [
+            i
+            for i, label in enumerate(labels)
+            if getattr(label, quantity) is not None
+            and predicted is not None
+            and predicted[i] is not None
+        ]
+        if not have:
+            continue
+        sigma = prediction.total_sigma(quantity)
+        pairs = []
+        for i in have:
+            scale = 1e3 / len(prediction.forces[i]) if quantity == "energy" else 1.0
+            error = np.subtract(predicted[i], getattr(labels[i], quantity))
+            pairs.append((np.ravel(scale * error), np.ravel(scale * sigma[i])))
+        found[quantity] = (
+            np.concatenate([p[0] for p in pairs]),
+            np.concatenate([p[1] for p in pairs]),
         )
     return found
 
 
-def parity(prediction: Prediction, labels: Sequence[Label]) -> dict[str, Any]:
+def parity(prediction: AnyPrediction, labels: Sequence[Label]) -> dict[str, Any]:
     """Reference, predicted and sigma: energies in eV/atom from their mean, forces."""
-    n_atoms = prediction.forces.shape[1]
+    n_atoms = np.array([len(forces) for forces in prediction.forces])
     result = {}
     if all(label.energy is not None for label in labels):
         energies = np.array([label.energy for label in labels], dtype=float)
-        zero = energies.mean()
+        zero = float((energies / n_atoms).mean())
+        predicted = np.array(prediction.energy)
+        sigma = np.array(prediction.total_sigma("energy"))
         result["energy"] = {
-            "reference": ((energies - zero) / n_atoms).tolist(),
-            "predicted": ((prediction.energy - zero) / n_atoms).tolist(),
-            "sigma": (prediction.total_sigma("energy") / n_atoms).tolist(),
+            "reference": (energies / n_atoms - zero).tolist(),
+            "predicted": (predicted / n_atoms - zero).tolist(),
+            "sigma": (sigma / n_atoms).tolist(),
         }
     if all(label.forces is not None for label in labels):
-        forces = np.array([label.forces for label in labels])
         result["forces"] = {
-            "reference": forces.ravel().tolist(),
-            "predicted": prediction.forces.ravel().tolist(),
-            "sigma": prediction.total_sigma("forces").ravel().tolist(),
+            "reference": _flat([label.forces for label in labels]),
+            "predicted": _flat(prediction.forces),
+            "sigma": _flat(prediction.total_sigma("forces")),
         }
     return result
 
 
 def calibration_curves(
-    calibrated: Prediction, raw: Prediction, labels: Sequence[Label]
+    calibrated: AnyPrediction, raw: AnyPrediction, labels: Sequence[Label]
 ) -> dict[str, dict[str, list[float]]]:
     """Nominal and empirical coverage per quantity, with and without recalibration."""
     before = residuals(raw, labels)
@@ -103,6 +112,10 @@ def left_out_summary(
             share = coverage(residual, sigma, percent / 100)
             result[f"coverage_{percent}"] = float(share)
     return result
+
+
+def _flat(parts: Any) -> list[float]:
+    return np.concatenate([np.ravel(part) for part in parts]).tolist()
 
 
 def _with_band(name: str, errors: np.ndarray) -> dict[str, float]:

@@ -17,7 +17,7 @@ from ase import Atoms
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mfal.data import Label, LabelledDataset
+from mfal.data import Label, LabelledDataset, structure_key
 from mfal.descriptors import InverseDistances, declared_group, find_group, identity
 from mfal.kernels import GramProducts, Rows
 from mfal.models.calibration import Recalibration
@@ -145,6 +145,11 @@ class ExactPotential:
     def hyperparameters(self) -> Hyperparameters:
         """The hyperparameters of the fit."""
         return self.fitted.hyperparameters
+
+    def seen(self, level: str) -> frozenset[str]:
+        """Hashes of the structures that had a label of a level in the fit."""
+        labelled = self.dataset.labelled(level)
+        return frozenset(structure_key(self.dataset.structures[i]) for i in labelled)
 
     def level_index(self, level: str | None) -> int:
         """Position of a level by name; the highest for `None`.

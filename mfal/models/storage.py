@@ -1,9 +1,10 @@
-"""Exact potentials on disk: data, hyperparameters and recalibrations, without factors.
+"""Potentials on disk: what their posterior is made of, without factors.
 
-What is saved is what the posterior is made of: structures, labels, permutations, and
-every hyperparameter to its last bit. The Cholesky factor (n^2 numbers) is not; loading
-makes it anew, which costs one factorisation, n^3 / 3. Files hold JSON and arrays, with
-hashes (`mfal.data.artefact`); nothing that is read can run code.
+Sparse and linear ones: see `mfal.models.weight_storage`. Of an exact one, structures,
+labels, permutations, and every hyperparameter to its last bit are saved. The Cholesky
+factor (n^2 numbers) is not; loading makes it anew, which costs one factorisation,
+n^3 / 3. Files hold JSON and arrays, with hashes (`mfal.data.artefact`); nothing that is
+read can run code.
 """
 
 import math
@@ -25,19 +26,27 @@ from mfal.models.exact import ExactPotential
 from mfal.models.fitting import Fit
 from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.observations import RowBuilder, observe
+from mfal.models.sparse import WeightPotential
+from mfal.models.weight_storage import KINDS, weight_artefact, weight_potential
+
+Potential = ExactPotential | WeightPotential
+"""What a fit gives and a directory holds."""
 
 KIND = "exact"
 VERSION = 1
 """Version of what stands in the header and the arrays of an exact potential."""
 
 
-def save_potential(model: ExactPotential, directory: str | os.PathLike[str]) -> None:
+def save_potential(model: Potential, directory: str | os.PathLike[str]) -> None:
     """Saves a potential as the newest generation of an artefact.
 
     Raises:
         ArtefactError: `directory` is a file.
         OSError: the disk is full or not writable; what was saved before stands.
     """
+    if isinstance(model, WeightPotential):
+        save_artefact(directory, *weight_artefact(model))
+        return
     fit = model.fitted
     header = {
         "kind": KIND,
@@ -58,18 +67,20 @@ def save_potential(model: ExactPotential, directory: str | os.PathLike[str]) -> 
     save_artefact(directory, header, arrays)
 
 
-def load_potential(directory: str | os.PathLike[str]) -> ExactPotential:
+def load_potential(directory: str | os.PathLike[str]) -> Potential:
     """The potential that was saved last; its predictions are those of the saved one.
 
     Raises:
-        ArtefactError: nothing intact is there, or it is not an exact potential that
-            this version reads.
+        ArtefactError: nothing intact is there, or it is no potential that this
+            version reads.
         TooLargeError: the covariance matrix would not fit into memory.
     """
     header, arrays = load_artefact(directory)
+    if header.get("kind") in KINDS:
+        return weight_potential(header, arrays, str(directory))
     if header.get("kind") != KIND:
         raise ArtefactError(
-            f"{directory} holds no exact potential, but {header.get('kind')!r}"
+            f"{directory} holds no potential, but {header.get('kind')!r}"
         )
     if header.get("version") != VERSION:
         raise ArtefactError(

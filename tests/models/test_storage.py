@@ -115,9 +115,9 @@ def test_a_damaged_file_falls_back_to_the_generation_before(model, tmp_path, cap
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"kind": "linear"}, "no exact potential"), ({"version": 99}, "upgrade mfal")],
+    [({"kind": "magic"}, "holds no potential"), ({"version": 99}, "upgrade mfal")],
 )
-def test_what_is_no_exact_potential_of_this_version_is_refused(
+def test_what_is_no_potential_of_this_version_is_refused(
     model, tmp_path, changes, words
 ):
     save_potential(model, tmp_path / "model")
