@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import (
     BaseCalculator,
@@ -10,20 +9,22 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
-from jaxtyping import Float
 
 from mfal.data import Label
 from mfal.models.exact import ExactPotential
+from mfal.models.prediction import StructurePrediction, StructurePredictions
+from mfal.models.storage import Potential
 
 
 class MfalCalculator(Calculator):
-    """Energy (eV) and forces (eV/A) of a potential at one of its levels (the highest).
+    """Energy, forces and stress of a potential at one of its levels (the highest).
 
-    Beside `energy`, `free_energy` and `forces` stand the standard deviations
-    `energy_uncertainty` and `forces_uncertainty` in the same units: epistemic, times
-    the recalibration of the model; with `noise` those of a label, what the model cannot
-    represent of its level included. Without `uncertainties` a standalone potential is
-    several times faster.
+    In eV, eV/A and eV/A^3. A stress belongs to sparse and linear potentials and to
+    structures that are periodic in all directions. Beside the results stand the
+    standard deviations `energy_uncertainty`, `forces_uncertainty` (and of stress) in
+    the same units: epistemic, times the recalibration of the model; with `noise` those
+    of a label, what the model cannot represent of its level included. Without
+    `uncertainties` a standalone potential is several times faster.
 
     `low_level` is a calculator of the level `at_hand_level` (the lowest): its energy
     and forces at each structure are what the prediction is conditioned on,
@@ -33,14 +34,14 @@ class MfalCalculator(Calculator):
 
     Raises:
         ValueError: an unknown level, a level at hand that is not below the other, or
-            a structure that is not the molecule of the model.
+            a structure that the model does not know how to describe.
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 (of ASE)
 
     def __init__(
         self,
-        model: ExactPotential,
+        model: Potential,
         *,
         level: str | None = None,
         low_level: BaseCalculator | None = None,
@@ -67,19 +68,19 @@ class MfalCalculator(Calculator):
                 f"{self.at_hand_level!r}; the levels are {', '.join(model.levels)}"
             )
         self.uncertainties = uncertainties
+        quantities = ["energy", "forces"]
+        if not isinstance(model, ExactPotential):
+            quantities.append("stress")
+        self.implemented_properties = ["free_energy", *quantities]
         if uncertainties:
-            self.implemented_properties = [
-                *self.implemented_properties,
-                "energy_uncertainty",
-                "forces_uncertainty",
-            ]
+            self.implemented_properties += [f"{q}_uncertainty" for q in quantities]
         self.noise = noise
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> object:
         """As in ASE; a stress is refused with its reason."""
-        if name == "stress":
+        if name == "stress" and isinstance(self.model, ExactPotential):
             raise PropertyNotImplementedError(
                 "this potential describes an isolated molecule, which has no stress: "
                 "use constant volume, or fit a model of periodic cells"
@@ -98,8 +99,7 @@ class MfalCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         at_hand = None if self.low_level is None else [self._label(atoms)]
         if at_hand is None and not self.uncertainties:
-            energies, all_forces = self.model.mean([atoms], self.level)
-            self._take(float(energies[0]), all_forces[0])
+            self._take(self.model.mean([atoms], self.level)[0])
             return
         found = self.model.predict(
             [atoms],
@@ -108,22 +108,38 @@ class MfalCalculator(Calculator):
             at_hand_level=None if at_hand is None else self.at_hand_level,
             calibrated=self.level == self.model.levels[-1],  # of no other level known
         )
-        self._take(float(found.energy[0]), found.forces[0])
+        if isinstance(found, StructurePredictions):
+            self._take(found[0])
+        else:
+            self._take(StructurePrediction(float(found.energy[0]), found.forces[0]))
         if self.uncertainties:
-            energy, forces = (
-                found.total_sigma(q) if self.noise else getattr(found, f"{q}_sigma")
-                for q in ("energy", "forces")
-            )
-            self.results["energy_uncertainty"] = float(energy[0])
-            self.results["forces_uncertainty"] = forces[0]
+            for quantity in ("energy", "forces", "stress"):
+                if quantity in self.results:
+                    sigma = (
+                        found.total_sigma(quantity)
+                        if self.noise
+                        else getattr(found, f"{quantity}_sigma")
+                    )[0]
+                    self.results[f"{quantity}_uncertainty"] = (
+                        float(sigma) if quantity == "energy" else sigma
+                    )
 
     def _label(self, atoms: Atoms) -> Label:
         """What the calculator of the level at hand says of a structure."""
         assert self.low_level is not None  # otherwise nothing is at hand
+        stress = None
+        if "stress" in self.implemented_properties and atoms.pbc.all():
+            given = getattr(self.low_level, "implemented_properties", [])
+            if "stress" in given:
+                stress = self.low_level.get_property("stress", atoms)
         return Label(
             energy=self.low_level.get_property("energy", atoms),
             forces=self.low_level.get_property("forces", atoms),
+            stress=stress,
         )
 
-    def _take(self, energy: float, forces: Float[np.ndarray, "n_atoms 3"]) -> None:
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+    def _take(self, found: StructurePrediction) -> None:
+        energy = found.energy
+        self.results = {"energy": energy, "free_energy": energy, "forces": found.forces}
+        if found.stress is not None:
+            self.results["stress"] = found.stress

@@ -3,12 +3,15 @@
 from mfal.descriptors.environments import Descriptor, Environments
 from mfal.descriptors.inverse_distances import InverseDistances
 from mfal.descriptors.permutations import declared_group, find_group, identity
+from mfal.descriptors.soap import Soap, soap_from_specification
 
 __all__ = [
     "Descriptor",
     "Environments",
     "InverseDistances",
+    "Soap",
     "declared_group",
     "find_group",
     "identity",
+    "soap_from_specification",
 ]

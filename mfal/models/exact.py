@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 
-import numpy as np
 import psutil
 import torch
 from ase import Atoms
@@ -33,7 +32,13 @@ from mfal.models.observations import (
     observe,
 )
 from mfal.models.posterior import condition
-from mfal.models.prediction import Prediction, RowPrediction, cartesian
+from mfal.models.prediction import (
+    Prediction,
+    RowPrediction,
+    StructurePrediction,
+    StructurePredictions,
+    cartesian,
+)
 
 
 class TooLargeError(MemoryError):
@@ -219,18 +224,18 @@ class ExactPotential:
 
     def mean(
         self, structures: Sequence[Atoms], level: str | None = None
-    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, "b n 3"]]:
+    ) -> StructurePredictions:
         """Energies (eV) and forces (eV/A) without error bars: no triangular solve."""
         index = self.level_index(level)
         zero = float(self.observations.reference[index] @ self.builder.counts)
-        energies, forces = [], []
+        found = []
         for atoms in structures:
             block = self.builder(atoms, index, ("energy", "forces"))
             cross = self.covariance(block.rows, self.observations.rows)
             value = (cross @ self.weights).squeeze(-1)
-            energies.append(zero + float(value[0]))
-            forces.append((block.basis @ value[1:]).reshape(-1, 3).numpy())
-        return np.array(energies), np.array(forces)
+            forces = (block.basis @ value[1:]).reshape(-1, 3).numpy()
+            found.append(StructurePrediction(zero + float(value[0]), forces))
+        return StructurePredictions(found)
 
     def predict(
         self,

@@ -104,8 +104,8 @@ class Statistics:
         merged = Statistics(self.n_features, self.n_levels)
         for part in (self, other):
             for group, moments in part.groups.items():
-                known = merged.groups.get(group)
-                merged.groups[group] = moments if known is None else known + moments
+                known = merged.groups.get(group, Moments.empty(self.n_features))
+                merged.groups[group] = known + moments  # never the part's own
         return merged
 
     @property

@@ -63,7 +63,8 @@ def query(methanol):
 @pytest.mark.parametrize("level", ["gfn2", "mp2"])
 def test_forces_are_minus_the_slope_of_the_mean_energy(trained, query, level):
     def calculate(atoms):
-        energies, forces = trained.model.mean([atoms], level)
+        found = trained.model.mean([atoms], level)
+        energies, forces = found.energy, found.forces
         return energies[0], forces[0]
 
     laws.forces_are_minus_the_slope_of_the_energy(calculate, query[0])
@@ -209,7 +210,8 @@ def test_another_zero_of_energy_of_one_level_changes_nothing_else(methanol, kern
 def test_mean_is_that_of_predict(trained, methanol):
     structures = methanol.structures[18:20]
     for level in trained.model.levels:
-        energies, forces = trained.model.mean(structures, level)
+        found = trained.model.mean(structures, level)
+        energies, forces = found.energy, found.forces
         found = trained.model.predict(structures, level)
         np.testing.assert_allclose(energies, found.energy, rtol=0, atol=1e-9)
         np.testing.assert_allclose(forces, found.forces, rtol=0, atol=1e-9)
