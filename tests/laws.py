@@ -30,37 +30,62 @@ def diag_is_the_diagonal(kernel, x):
 def rotated(atoms, seed=0):
     """The structure turned about the origin, and the matrix that turned it."""
     matrix = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
-    return Atoms(atoms.numbers, atoms.positions @ matrix.T), matrix
+    cell = atoms.cell.array @ matrix.T
+    positions = atoms.positions @ matrix.T
+    return Atoms(atoms.numbers, positions, cell=cell, pbc=atoms.pbc), matrix
 
 
 def translated(atoms):
-    return Atoms(atoms.numbers, atoms.positions + np.array([3.1, -0.4, 12.0]))
+    positions = atoms.positions + np.array([3.1, -0.4, 12.0])
+    return Atoms(atoms.numbers, positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def permuted(atoms, permutation):
-    return Atoms(atoms.numbers, atoms.positions[np.asarray(permutation)])
+    return atoms[list(permutation)]
+
+
+def strained(atoms, component, amount):
+    """Cell and positions strained; a shear e has both off-diagonal entries e / 2."""
+    i, j = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))[component]
+    strain = np.zeros((3, 3))
+    strain[i, j] += 0.5 * amount
+    strain[j, i] += 0.5 * amount
+    stretched = atoms.copy()
+    stretched.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=False)
+    stretched.positions = atoms.positions @ (np.eye(3) + strain)
+    return stretched
 
 
 # --- descriptors
 
 
-def descriptor_is_invariant(values, moved):
-    torch.testing.assert_close(moved, values, rtol=0, atol=1e-12)
+def descriptor_is_invariant(values, moved, atol=1e-12):
+    torch.testing.assert_close(moved, values, rtol=0, atol=atol)
 
 
 def jacobian_is_the_derivative(descriptor, atoms, step=1e-4):
     """dq/dr by central differences."""
     environments = descriptor(atoms)
-    for e in range(len(environments.values)):
-        jacobian = environments.jacobian(e)
-        for c in range(3 * len(atoms)):
-            ahead, behind = atoms.copy(), atoms.copy()
-            ahead.positions.flat[c] += step
-            behind.positions.flat[c] -= step
-            slope = (descriptor(ahead).values - descriptor(behind).values)[e] / (
-                2 * step
-            )
-            torch.testing.assert_close(jacobian[c], slope, rtol=1e-6, atol=1e-6)
+    jacobians = [environments.jacobian(e) for e in range(len(environments.values))]
+    for c in range(3 * len(atoms)):
+        ahead, behind = atoms.copy(), atoms.copy()
+        ahead.positions.flat[c] += step
+        behind.positions.flat[c] -= step
+        slope = (descriptor(ahead).values - descriptor(behind).values) / (2 * step)
+        computed = torch.stack([jacobian[c] for jacobian in jacobians])
+        torch.testing.assert_close(computed, slope, rtol=1e-6, atol=1e-6)
+
+
+def strain_gradient_is_the_derivative(descriptor, atoms, step=1e-4):
+    """dq/dstrain by central differences."""
+    computed = descriptor(atoms).strain
+    for v in range(6):
+        ahead, behind = (
+            descriptor(moved).values
+            for moved in (strained(atoms, v, step), strained(atoms, v, -step))
+        )
+        slope = (ahead - behind) / (2 * step)
+        torch.testing.assert_close(computed[:, v], slope, rtol=1e-6, atol=1e-6)
 
 
 # --- potentials
@@ -74,6 +99,51 @@ def forces_are_minus_the_slope_of_the_energy(calculate, atoms, step=1e-4):
         behind.positions.flat[c] -= step
         slope = (calculate(ahead)[0] - calculate(behind)[0]) / (2 * step)
         assert abs(forces.flat[c] + slope) < 1e-5, f"coordinate {c}"
+
+
+def stress_is_the_slope_of_the_energy_with_strain(calculate, atoms, step=1e-4):
+    """stress = (1/V) dE/dstrain; `calculate` gives energy, forces and stress."""
+    stress = calculate(atoms)[2]
+    for v in range(6):
+        rise = (
+            calculate(strained(atoms, v, step))[0]
+            - calculate(strained(atoms, v, -step))[0]
+        )
+        slope = rise / (2 * step) / atoms.cell.volume
+        assert abs(stress[v] - slope) < 1e-6, f"component {v}"
+
+
+def net_force_vanishes(calculate, atoms):
+    forces = calculate(atoms)[1]
+    assert np.abs(forces).max() > 0.1, "the forces themselves vanish"
+    np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-9)
+
+
+def energy_is_extensive(calculate, atoms, repeats=(2, 1, 1)):
+    """A supercell has as many times the energy, the same forces and the same stress."""
+    energy, forces, stress = calculate(atoms)
+    large = calculate(atoms.repeat(repeats))
+    n = int(np.prod(repeats))
+    np.testing.assert_allclose(large[0], n * energy, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(large[1], np.tile(forces, (n, 1)), atol=1e-9)
+    np.testing.assert_allclose(large[2], stress, atol=1e-10)
+
+
+def energy_is_smooth_at_the_cutoff(calculate, symbols, cutoff, step=1e-3):
+    """Two atoms that part: beyond the cutoff no force, before it less and less."""
+    alone = sum(calculate(Atoms(s))[0] for s in Atoms(symbols).symbols)
+
+    def pair(distance):
+        energy, forces = calculate(Atoms(symbols, [[0, 0, 0], [distance, 0, 0]]))[:2]
+        return energy - alone, np.abs(forces).max()
+
+    assert pair(cutoff - 0.5)[1] > 1e-3, "no force before the cutoff either"
+    beyond = pair(cutoff + step)
+    assert abs(beyond[0]) < 1e-10
+    assert beyond[1] < 1e-10
+    near, nearer = pair(cutoff - 2 * step), pair(cutoff - step)
+    assert nearer[1] < 0.6 * near[1]
+    assert abs(nearer[0]) < 0.3 * abs(near[0])
 
 
 def net_force_and_torque_vanish(calculate, atoms):

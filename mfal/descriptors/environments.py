@@ -1,11 +1,18 @@
 """Environments: the common currency of all descriptors."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from ase import Atoms
 from jaxtyping import Float, Int
 from torch import Tensor
+
+EnergyFunction = Callable[
+    [Float[Tensor, "n p"], Int[Tensor, " n"]],
+    tuple[Float[Tensor, " n"], Float[Tensor, "n p"]],
+]
+"""From projected descriptors and species to energies and slopes of the environments."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class Environments:
     atom belongs to. `species` is the atomic number at the centre of an environment
     (0 for a whole molecule). `strain[e]` is dq_e / d strain in the order xx yy zz yz xz
     xy, the shear strains symmetric (both off-diagonal entries e/2 of a strain e), or
-    `None` where there is no cell. Units: q is the descriptor's own, gradients are per A.
+    `None` where there is no cell. With a `projection` P all that is said of q holds of
+    P^T q. Units: q is the descriptor's own, gradients are per A.
     """
 
     values: Float[Tensor, "n_env d"]
@@ -28,6 +36,18 @@ class Environments:
     gradients: Float[Tensor, "n_pairs 3 d"]
     n_atoms: int
     strain: Float[Tensor, "n_env 6 d"] | None = None
+    projection: Float[Tensor, "all d"] | None = None
+
+    def projected(self, projection: Float[Tensor, "d p"]) -> "Environments":
+        """The environments with P^T q in the place of q."""
+        strain = None if self.strain is None else self.strain @ projection
+        return replace(
+            self,
+            values=self.values @ projection,
+            gradients=self.gradients @ projection,
+            strain=strain,
+            projection=projection,
+        )
 
     def jacobian(self, environment: int) -> Float[Tensor, "n_coordinates d"]:
         """dq / dr of one environment with respect to every coordinate, dense."""
@@ -35,6 +55,28 @@ class Environments:
         chosen = self.pair_environment == environment
         dense.index_add_(0, self.pair_atom[chosen], self.gradients[chosen])
         return dense.flatten(0, 1)
+
+
+@runtime_checkable
+class ProjectingDescriptor(Protocol):
+    """A descriptor that gives few directions of itself at less than the cost of all."""
+
+    def projected(
+        self, atoms: Atoms, projection: Float[Tensor, "d p"], *, strain: bool = True
+    ) -> Environments:
+        """The environments of one structure times a projection."""
+        ...
+
+    def pulled_back(
+        self,
+        atoms: Atoms,
+        projection: Float[Tensor, "d p"],
+        energies: EnergyFunction,
+        *,
+        strain: bool = True,
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"], Float[Tensor, " 6"] | None]:
+        """Energies (eV) of the environments, forces (eV/A) and dE/dstrain (eV)."""
+        ...
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,8 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.data import LabelledDataset
-from mfal.descriptors.environments import Descriptor, Environments
-from mfal.models.features import FeatureRows, Features
+from mfal.descriptors.environments import (
+    Descriptor,
+    Environments,
+    ProjectingDescriptor,
+)
+from mfal.models.features import FeatureRows, Features, KernelFeatures
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,55 @@ class FeatureMap:
     def environments(self, atoms: Atoms) -> list[Environments]:
         """The environments of each block; a descriptor used twice is computed once."""
         check_species(atoms, self.species)
-        found = {id(d): d for d, _ in self.parts}
-        known = {key: descriptor(atoms) for key, descriptor in found.items()}
-        return [known[id(d)] for d, _ in self.parts]
+        known: dict[int, Environments] = {}
+        found = []
+        for descriptor, features in self.parts:
+            if isinstance(features, KernelFeatures) and isinstance(
+                descriptor, ProjectingDescriptor
+            ):
+                found.append(descriptor.projected(atoms, features.projection))
+                continue
+            if id(descriptor) not in known:
+                known[id(descriptor)] = descriptor(atoms)
+            found.append(known[id(descriptor)])
+        return found
+
+    def energy_and_slopes(
+        self, atoms: Atoms, weights: Float[Tensor, " p"], *, strain: bool = True
+    ) -> tuple[float, Float[Tensor, "n 3"], Float[Tensor, " 6"] | None]:
+        """The energy (eV), forces (eV/A) and dE/dstrain (eV) of weights, without rows."""
+        counts = self.counts(atoms)
+        sizes = [f.size for _, f in self.parts]
+        *shares, last = weights.split([*sizes, len(counts)])
+        energy = float(last @ counts)
+        forces = counts.new_zeros(len(atoms), 3)
+        virial: Tensor | None = counts.new_zeros(6)
+        for (descriptor, features), share in zip(self.parts, shares, strict=True):
+            if isinstance(features, KernelFeatures) and isinstance(
+                descriptor, ProjectingDescriptor
+            ):
+                part, pull, stretch = descriptor.pulled_back(
+                    atoms,
+                    features.projection,
+                    partial(features.projected_slopes, weights=share),
+                    strain=strain,
+                )
+            else:
+                e = descriptor(atoms)
+                part, slopes = features.slopes(e, share)
+                pulls = torch.einsum(
+                    "kcd,kd->kc", e.gradients, slopes[e.pair_environment]
+                )
+                pull = torch.zeros_like(forces).index_add_(
+                    0, e.pair_atom, pulls, alpha=-1.0
+                )
+                stretch = None
+                if strain and e.strain is not None:
+                    stretch = torch.einsum("evd,ed->v", e.strain, slopes)
+            energy += float(part.sum())
+            forces += pull
+            virial = None if virial is None or stretch is None else virial + stretch
+        return energy, forces, virial
 
     def rows(
         self, atoms: Atoms, environments: Sequence[Environments] | None = None

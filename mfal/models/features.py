@@ -115,18 +115,19 @@ class KernelFeatures:
 
     def rows(self, environments: Environments, volume: float | None) -> FeatureRows:
         """The rows of one structure; no stress without a volume (A^3)."""
-        u, norm = self.normalised(environments.values)
+        environments = self._projected(environments)
+        u, norm = self._normalised(environments.values)
         n = environments.n_atoms
         energy = u.new_zeros(1, self.size)
         forces = u.new_zeros(3 * n, self.size)
         stress = u.new_zeros(6, self.size)
-        slopes = environments.gradients @ self.projection
         home = environments.pair_environment
-        slopes -= (slopes @ u[home].unsqueeze(-1)) * u[home].unsqueeze(1)
+        slopes = environments.gradients
+        slopes = slopes - (slopes @ u[home].unsqueeze(-1)) * u[home].unsqueeze(1)
         strain = None
         if environments.strain is not None and volume is not None:
-            strain = environments.strain @ self.projection
-            strain -= (strain @ u.unsqueeze(-1)) * u.unsqueeze(1)
+            strain = environments.strain
+            strain = strain - (strain @ u.unsqueeze(-1)) * u.unsqueeze(1)
         for species, points in self.inducing.items():
             mine = (environments.species == species).nonzero().squeeze(1)
             if not len(mine):
@@ -157,7 +158,7 @@ class KernelFeatures:
 
     def energies(self, environments: Environments) -> Float[Tensor, "n_env m"]:
         """phi of each environment."""
-        u, _ = self.normalised(environments.values)
+        u, _ = self._normalised(self._projected(environments).values)
         result = u.new_zeros(len(u), self.size)
         for species, points in self.inducing.items():
             mine = environments.species == species
@@ -169,11 +170,27 @@ class KernelFeatures:
         self, environments: Environments, weights: Float[Tensor, " m"]
     ) -> tuple[Float[Tensor, " n_env"], Float[Tensor, "n_env d"]]:
         """phi . w of each environment and its slope in the descriptor."""
-        u, norm = self.normalised(environments.values)
+        projected = self._projected(environments)
+        values, slope = self.projected_slopes(
+            projected.values, environments.species, weights
+        )
+        return (
+            values,
+            slope if projected is environments else slope @ self.projection.mT,
+        )
+
+    def projected_slopes(
+        self,
+        projected: Float[Tensor, "n p"],
+        species_of: Int[Tensor, " n"],
+        weights: Float[Tensor, " m"],
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n p"]]:
+        """phi . w and its slope in P^T q, from P^T q of environments and their species."""
+        u, norm = self._normalised(projected)
         values = u.new_zeros(len(u))
         slope = torch.zeros_like(u)
         for species, points in self.inducing.items():
-            mine = environments.species == species
+            mine = species_of == species
             begin = self._begin[species]
             back = torch.linalg.solve_triangular(
                 self._factors[species].mT,
@@ -185,14 +202,27 @@ class KernelFeatures:
             values[mine] = (powers * similar) @ back
             slope[mine] = self.zeta * (powers * back) @ points
         slope = slope - (slope * u).sum(1, keepdim=True) * u
-        return values, (slope / norm.unsqueeze(1)) @ self.projection.mT
+        return values, slope / norm.unsqueeze(1)
 
     def unexplained(self, environments: Environments) -> Float[Tensor, "n_env n_env"]:
         """Prior covariance of eps between environments that phi does not carry (s = 1)."""
-        u, _ = self.normalised(environments.values)
+        u, _ = self._normalised(self._projected(environments).values)
         alike = environments.species.unsqueeze(1) == environments.species
         phi = self.energies(environments)
         return torch.where(alike, (u @ u.mT) ** self.zeta, 0.0) - phi @ phi.mT
+
+    def _projected(self, environments: Environments) -> Environments:
+        if environments.projection is None:
+            return environments.projected(self.projection)
+        if environments.projection is not self.projection:
+            raise ValueError("these environments were projected for other features")
+        return environments
+
+    def _normalised(
+        self, projected: Float[Tensor, "n p"]
+    ) -> tuple[Float[Tensor, "n p"], Float[Tensor, " n"]]:
+        norm = (projected.square().sum(1) + self.softening**2).sqrt().clamp_min(1e-300)
+        return projected / norm.unsqueeze(1), norm
 
     def _whiten(self, rows: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Rows times L^-T, species by species."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ class Configuration:
     n_atoms: int
     species: np.ndarray
     blocks: tuple[Block, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as arrays: each tensor on its way to a process holds a file open."""
+        arrays = [(group, augmented.numpy()) for group, augmented in self.blocks]
+        return _configuration, (self.structure, self.n_atoms, self.species, arrays)
 
 
 @dataclass
@@ -89,6 +94,16 @@ def gather(
     parts = [future.result() for future in futures]
     kept = sorted((c for p in parts for c in p.kept), key=lambda c: c.structure)
     return Gathered(merged(p.statistics for p in parts), kept)
+
+
+def _configuration(
+    structure: int,
+    n_atoms: int,
+    species: np.ndarray,
+    arrays: list[tuple[Group, np.ndarray]],
+) -> Configuration:
+    blocks = tuple(Block(group, torch.from_numpy(array)) for group, array in arrays)
+    return Configuration(structure, n_atoms, species, blocks)
 
 
 def _gather_part(

@@ -234,30 +234,16 @@ class WeightPotential:
         return self.path @ self.weights.mean.reshape(len(self.levels), -1)
 
     def _mean(self, atoms: Atoms, level: int, weights: Tensor) -> StructurePrediction:
-        environments = self.feature_map.environments(atoms)
         counts = self.feature_map.counts(atoms)
-        zero = float(self.training.reference[level] @ counts)
-        sizes = [f.size for _, f in self.feature_map.parts]
-        *parts, last = weights.split([*sizes, len(counts)])
-        energy = zero + float(last @ counts)
-        n = len(atoms)
-        forces = counts.new_zeros(n, 3)
-        stress = counts.new_zeros(6)
-        for (_, features), e, w in zip(
-            self.feature_map.parts, environments, parts, strict=True
-        ):
-            values, slopes = features.slopes(e, w)
-            energy += float(values.sum())
-            pulls = torch.einsum("kcd,kd->kc", e.gradients, slopes[e.pair_environment])
-            forces.index_add_(0, e.pair_atom, pulls, alpha=-1.0)
-            if e.strain is not None:
-                stress += torch.einsum("evd,ed->v", e.strain, slopes)
-        periodic = atoms.pbc.all()
-        return StructurePrediction(
-            energy=energy,
-            forces=forces.numpy(),
-            stress=(stress / float(atoms.cell.volume)).numpy() if periodic else None,
+        periodic = bool(atoms.pbc.all())
+        energy, forces, virial = self.feature_map.energy_and_slopes(
+            atoms, weights, strain=periodic
         )
+        stress = None
+        if periodic and virial is not None:
+            stress = (virial / float(atoms.cell.volume)).numpy()
+        zero = float(self.training.reference[level] @ counts)
+        return StructurePrediction(zero + energy, forces.numpy(), stress)
 
     def _predict(
         self, atoms: Atoms, level: int, at_hand: Label | None, low: int
@@ -273,7 +259,7 @@ class WeightPotential:
         for number, name in enumerate(names):
             below = -1
             zero = float(self.training.reference[level] @ counts)
-            offset = torch.full((1,), zero).double() if name == "energy" else 0.0
+            offset = counts.new_full((1,), zero if name == "energy" else 0.0)
             if at_hand is not None and getattr(at_hand, name) is not None:
                 below = low
                 lower = float(self.training.reference[low] @ counts)

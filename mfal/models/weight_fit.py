@@ -58,7 +58,7 @@ class _Layout:
         scale = vector[:n].exp().reshape(self.n_levels, self.n_blocks)
         rho = vector[n : n + self.n_levels - 1]
         logs = vector[n + self.n_levels - 1 :]
-        # a level without labels of a quantity carries a noise that nothing reads
+        # what neither a level's labels nor those above it read keeps a typical noise
         typical = [vector.new_tensor(math.exp(mean)) for mean, _ in _NOISE]
         noise = [list(typical) for _ in range(self.n_levels)]
         for (level, quantity), log in zip(self.free, logs, strict=True):
@@ -149,13 +149,19 @@ def _layout(statistics: Statistics, prior: Prior, *, tied: bool) -> _Layout:
         for group, moments in statistics.groups.items()
         if moments.n_rows
     }
-    # the misfit of a level enters through the labels above it as well
     bound = tuple(
         level
         for level in range(statistics.n_levels)
         if tied and {(level, 0), (level, 1)} <= have
     )
-    free = tuple(sorted(key for key in have if not (key[1] == 0 and key[0] in bound)))
+    # the misfit of a level enters through the labels above it as well
+    read = {
+        (level, group.quantity)
+        for group, moments in statistics.groups.items()
+        if moments.n_rows
+        for level in range(group.below + 1, group.level + 1)
+    }
+    free = tuple(sorted(key for key in read if not (key[1] == 0 and key[0] in bound)))
     n_blocks = int(prior.block.max()) + 1
     return _Layout(statistics.n_levels, n_blocks, free, bound)
 

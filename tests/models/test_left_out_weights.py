@@ -1,0 +1,164 @@
+"""Closed-form leave-one-configuration-out is what refitting without it gives."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_cells import (
+    ALL,
+    EF,
+    NESTED,
+    PARTLY,
+    E,
+    F,
+    S,
+    hyperparameters,
+    random_dataset,
+    reference_of,
+    small_map,
+    structures_of,
+)
+
+from mfal import LabelledDataset
+from mfal.kernels import path_weights
+from mfal.models.calibration import coverage_factor
+from mfal.models.gathering import gather, observed, quantity_rows
+from mfal.models.left_out_weights import leave_out, left_out_error
+from mfal.models.weights import Prior, level_rows, posterior
+
+FEATURE_MAP = small_map(structures_of(4), 5)
+PRIOR = Prior(FEATURE_MAP.block)
+MANY = {
+    1: [*[(i, 0, ALL) for i in range(3)], (3, 0, EF), (4, 0, E), (5, 0, F), (6, 0, S)],
+    2: [
+        *[(0, 0, ALL), (1, 0, EF), (2, 0, F), (3, 0, EF), (4, 0, ALL)],
+        *[(0, 1, ALL), (1, 1, ALL), (2, 1, EF), (3, 1, E), (5, 1, ALL)],
+    ],
+    3: PARTLY[3],
+}
+
+
+def left_out(asked, mode, sigma=None):
+    dataset = random_dataset(asked, sigma=sigma)
+    reference = reference_of(dataset, FEATURE_MAP)
+    h = hyperparameters(len(dataset.levels))
+    found = gather(dataset, FEATURE_MAP, reference)
+    weights = posterior(found.statistics, PRIOR, h)
+    return dataset, reference, h, leave_out(found.kept, weights, h, mode=mode)
+
+
+def without(dataset, structure, from_level):
+    labels = {
+        (i, name): label
+        for (i, name), label in dataset.labels.items()
+        if i != structure or dataset.levels.index(name) < from_level
+    }
+    return LabelledDataset(dataset.structures, dataset.fidelities, labels)
+
+
+def refitted(dataset, reference, h, mode):
+    """Residuals, sigmas and structures by fitting the weights anew."""
+    path, top = path_weights(h.rho), len(dataset.levels) - 1
+    found = {"residual": {}, "sigma": {}, "structure": {}, "n_atoms": {}}
+    for i in range(len(dataset)):
+        label, low = dataset.label(i, dataset.highest), dataset.label(i, "low")
+        if label is None or (mode == "at_hand" and low is None):
+            continue
+        left = without(dataset, i, 1 if mode == "at_hand" else 0)
+        weights = posterior(gather(left, FEATURE_MAP, reference).statistics, PRIOR, h)
+        atoms = dataset.structures[i]
+        counts, rows = FEATURE_MAP.counts(atoms), FEATURE_MAP.rows(atoms)
+        for name in label.quantities:
+            if mode == "at_hand" and getattr(low, name) is None:
+                continue
+            zero = [float(r @ counts) for r in reference]
+            below = 0 if mode == "at_hand" else -1
+            z = level_rows(quantity_rows(rows, name), path, top, below)
+            rest = observed(label, name, zero[top]) - z @ weights.mean
+            if mode == "at_hand":
+                rest = rest - path[top, 0] * observed(low, name, zero[0])
+            epistemic = weights.whiten(z).square().sum(0)
+            number = ("energy", "forces", "stress").index(name)
+            squares = (path[top] * h.noise[:, number])[below + 1 :].square().sum()
+            n = len(atoms) if name == "energy" else 1
+            own = label.sigma.get(name, 0.0) ** 2
+            variance = epistemic + n * squares + own
+            found["residual"].setdefault(name, []).append(rest / math.sqrt(n))
+            found["sigma"].setdefault(name, []).append((variance / n).sqrt())
+            found["structure"].setdefault(name, []).append(i)
+            found["n_atoms"].setdefault(name, []).append(len(atoms))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("n_levels", "mode"),
+    [
+        (1, "standalone"),
+        (2, "standalone"),
+        (2, "at_hand"),
+        (3, "standalone"),
+        (3, "at_hand"),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["", "own sigmas"])
+def test_residuals_and_sigmas_are_those_of_fitting_anew(n_levels, mode, own):
+    top = n_levels - 1
+    sigma = {(0, top): {"energy": 0.3, "forces": 0.2}} if own else None
+    dataset, reference, h, found = left_out(MANY[n_levels], mode, sigma)
+    expected = refitted(dataset, reference, h, mode)
+    assert found.structure == expected["structure"]
+    assert found.n_atoms == expected["n_atoms"]
+    for name in expected["residual"]:
+        for field in ("residual", "sigma"):
+            got, want = getattr(found, field)[name], expected[field][name]
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_allclose(a, b.numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_mean_errors_are_per_atom_for_energies():
+    *_, found = left_out(MANY[1], "standalone")
+    per_atom = [
+        abs(r[0]) / math.sqrt(n)
+        for r, n in zip(found.residual["energy"], found.n_atoms["energy"], strict=True)
+    ]
+    assert found.mae("energy") == pytest.approx(np.mean(per_atom))
+    flat = np.concatenate(found.residual["forces"])
+    assert found.mae("forces") == pytest.approx(np.abs(flat).mean())
+
+
+def test_recalibration_is_that_of_the_standardised_residuals():
+    *_, found = left_out(MANY[1], "standalone")
+    factors = found.recalibration()
+    for name in ("energy", "forces"):
+        z = np.concatenate(found.residual[name]) / np.concatenate(found.sigma[name])
+        assert getattr(factors, name) == coverage_factor(z)
+    assert len(found.residual["stress"]) < 5
+    assert factors.stress == 1.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode"),
+    [(MANY[1], "standalone"), (MANY[2], "at_hand"), (MANY[3], "at_hand")],
+)
+def test_the_error_is_the_log_of_the_mean_errors_of_energies_and_forces(asked, mode):
+    dataset = random_dataset(asked)
+    h = hyperparameters(len(dataset.levels))
+    gathered = gather(dataset, FEATURE_MAP, reference_of(dataset, FEATURE_MAP))
+    weights = posterior(gathered.statistics, PRIOR, h)
+    found = leave_out(gathered.kept, weights, h, mode=mode)
+    expected = math.log(found.mae("energy")) + math.log(found.mae("forces"))
+    assert left_out_error(gathered.kept, weights, h) == pytest.approx(expected)
+
+
+def test_nothing_is_left_out_at_hand_where_no_label_is_below():
+    asked = [(0, 0, EF), (1, 1, EF)]
+    *_, found = left_out(asked, "at_hand")
+    assert found.residual == {}
+
+
+def test_labels_of_the_lower_levels_are_not_judged():
+    dataset, *_, found = left_out(NESTED[2], "standalone")
+    assert found.structure["forces"] == list(dataset.labelled(dataset.highest))
+    assert all(np.isfinite(s).all() for s in found.sigma["forces"])
+    assert torch.get_default_dtype() == torch.float32  # nothing global was set
