@@ -76,10 +76,9 @@ def assess(
         "n_left_out": len(chosen) - len(complete),
         "n_seen": sum(structure_key(atoms) in seen for atoms in structures),
         **evaluation(found, labels),
-        "seconds_per_atom": {
-            "energy+forces": _seconds_per_atom(bare, structures),
-            "energy+forces+uncertainties": _seconds_per_atom(predict, structures),
-        },
+        **_seconds_per_atom(
+            {"energy+forces": bare, "energy+forces+uncertainties": predict}, structures
+        ),
     }
 
 
@@ -122,11 +121,15 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def _seconds_per_atom(
-    predict: Callable[[slice], Any], structures: Sequence[Atoms]
-) -> float:
-    """Wall time per atom of the first structures, after one that is not timed."""
-    predict(slice(1))
-    begin = time.perf_counter()
-    predict(slice(TIMED))
-    seconds = time.perf_counter() - begin
-    return seconds / sum(len(atoms) for atoms in structures[:TIMED])
+    functions: Mapping[str, Callable[[slice], Any]], structures: Sequence[Atoms]
+) -> dict[str, dict[str, float]]:
+    """Wall and CPU time per atom of the first structures, after one that is not timed."""
+    n_atoms = sum(len(atoms) for atoms in structures[:TIMED])
+    wall, cpu = {}, {}
+    for name, predict in functions.items():
+        predict(slice(1))
+        began = time.perf_counter(), time.process_time()
+        predict(slice(TIMED))
+        wall[name] = (time.perf_counter() - began[0]) / n_atoms
+        cpu[name] = (time.process_time() - began[1]) / n_atoms
+    return {"seconds_per_atom": wall, "cpu_seconds_per_atom": cpu}

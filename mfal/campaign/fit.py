@@ -21,6 +21,7 @@ from mfal.models.sparse import (
     sparse_feature_map,
 )
 from mfal.models.storage import Potential
+from mfal.models.tuning import KernelShape, Trial, tune_shape
 
 LEAST_LABELS = 5
 """From so many labels of the highest level on sigmas are recalibrated."""
@@ -85,13 +86,19 @@ def _fit_weights(
         progress(f"features: {done} of {total} structures")
 
     descriptor: dict[str, Any] = {
-        "cutoffs": options.cutoffs,
         "max_radial": options.max_radial,
         "max_angular": options.max_angular,
-        "width": options.width,
     }
     if options.scale is not None:
         descriptor["scale"] = options.scale
+    shape = KernelShape(options.cutoffs, options.zeta, options.width)
+    trials: list[Trial] = []
+    if options.tune:
+        shape, trials = tune_shape(
+            chosen, shape, seed=config.seed, progress=progress, **descriptor
+        )
+    tuned = time.perf_counter()
+    descriptor |= {"cutoffs": shape.cutoffs, "width": shape.width}
     model: WeightPotential
     if kind == "linear":
         soap = default_soap(chosen, **descriptor)
@@ -101,7 +108,7 @@ def _fit_weights(
         feature_map = sparse_feature_map(
             chosen,
             n_inducing=options.n_inducing,
-            zeta=options.zeta,
+            zeta=shape.zeta,
             method=options.method,
             seed=config.seed,
             **descriptor,
@@ -110,14 +117,23 @@ def _fit_weights(
         model = SparsePotential.fit(
             chosen, feature_map, seed=config.seed, progress=count
         )
-        model.seconds["descriptors"] += selected - begin
+        model.seconds["descriptors"] += selected - tuned
     fitted = time.perf_counter()
     if len(dataset.labelled(dataset.highest)) >= LEAST_LABELS:
         progress("calibrating by leave-one-out")
         model = calibrated_weights(model)
     end = time.perf_counter()
-    seconds = {**model.seconds, "calibration": end - fitted, "total": end - begin}
-    return model, {**weight_record(model, kind), "seconds": seconds, **_memory()}
+    seconds = {
+        **model.seconds,
+        "tuning": tuned - begin,
+        "calibration": end - fitted,
+        "total": end - begin,
+    }
+    record = weight_record(model, kind)
+    record["tuning"] = [
+        {**asdict(t.shape), "log_evidence": t.log_evidence} for t in trials
+    ]
+    return model, {**record, "seconds": seconds, **_memory()}
 
 
 def _with_quantities(
