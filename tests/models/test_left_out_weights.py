@@ -92,16 +92,15 @@ def refitted(dataset, reference, h, mode):
 
 
 @pytest.mark.parametrize(
-    ("n_levels", "mode"),
+    ("n_levels", "mode", "own"),
     [
-        (1, "standalone"),
-        (2, "standalone"),
-        (2, "at_hand"),
-        (3, "standalone"),
-        (3, "at_hand"),
+        (1, "standalone", True),
+        (2, "standalone", False),
+        (2, "at_hand", True),
+        (3, "standalone", True),
+        (3, "at_hand", False),
     ],
 )
-@pytest.mark.parametrize("own", [False, True], ids=["", "own sigmas"])
 def test_residuals_and_sigmas_are_those_of_fitting_anew(n_levels, mode, own):
     top = n_levels - 1
     sigma = {(0, top): {"energy": 0.3, "forces": 0.2}} if own else None

@@ -55,10 +55,9 @@ def case(asked, feature_map=ONE_BLOCK, h=None, n_levels=None, sigma=None):
     return statistics, prior, h, Dense(dataset, feature_map, reference, h)
 
 
-@pytest.mark.parametrize("feature_map", [ONE_BLOCK, TWO_BLOCKS], ids=["one", "two"])
 @pytest.mark.parametrize("asked", DESIGNS.values(), ids=DESIGNS)
-def test_evidence_is_the_density_of_all_labels(asked, feature_map):
-    statistics, prior, h, dense = case(asked, feature_map)
+def test_evidence_is_the_density_of_all_labels(asked):
+    statistics, prior, h, dense = case(asked, TWO_BLOCKS)
     expected = dense.log_evidence()
     found = log_evidence(statistics, prior, h)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=0)
@@ -88,7 +87,7 @@ def test_gradient_of_the_evidence_is_that_of_finite_differences(asked):
     slopes = torch.autograd.grad(evidence, values)
     for which, slope in enumerate(slopes):
         for k in range(slope.numel()):
-            step = 1e-5 * float(values[which].detach().flatten()[k].abs())
+            step = 1e-4 * float(values[which].detach().flatten()[k].abs())
             pair = []
             for sign in (1, -1):
                 moved = [v.detach().clone() for v in values]
