@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ase import Atoms
 
 from mfal.data import LabelledDataset, structure_key
 from mfal.models.evaluation import evaluation
+from mfal.models.exact import ExactPotential
 from mfal.models.storage import Potential
 
 TIMED = 64
@@ -67,7 +69,7 @@ def assess(
     seen = model.seen(level)
     bare: Callable[[slice], Any] = predict
     if at_hand is None:
-        bare = lambda chosen: model.mean(structures[chosen], level)  # noqa: E731
+        bare = partial(_bare, model, structures, level)
     return {
         "level": level,
         "at_hand": at_hand,
@@ -118,6 +120,15 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             "say little"
         )
     return lines
+
+
+def _bare(
+    model: Potential, structures: Sequence[Atoms], level: str, chosen: slice
+) -> Any:
+    """Energies and forces without error bars."""
+    if isinstance(model, ExactPotential):
+        return model.mean(structures[chosen], level)
+    return model.mean(structures[chosen], level, quantities=("energy", "forces"))
 
 
 def _seconds_per_atom(

@@ -60,8 +60,11 @@ class FeatureMap:
             [(atoms.numbers == z).sum() for z in self.species], dtype=torch.float64
         )
 
-    def environments(self, atoms: Atoms) -> list[Environments]:
-        """The environments of each block; a descriptor used twice is computed once."""
+    def environments(self, atoms: Atoms, *, strain: bool = True) -> list[Environments]:
+        """The environments of each block; a descriptor used twice is computed once.
+
+        Without `strain`, derivatives with respect to it may be missing.
+        """
         check_species(atoms, self.species)
         known: dict[int, Environments] = {}
         found = []
@@ -69,7 +72,9 @@ class FeatureMap:
             if isinstance(features, KernelFeatures) and isinstance(
                 descriptor, ProjectingDescriptor
             ):
-                found.append(descriptor.projected(atoms, features.projection))
+                found.append(
+                    descriptor.projected(atoms, features.projection, strain=strain)
+                )
                 continue
             if id(descriptor) not in known:
                 known[id(descriptor)] = descriptor(atoms)
@@ -114,14 +119,20 @@ class FeatureMap:
         return energy, forces, virial
 
     def rows(
-        self, atoms: Atoms, environments: Sequence[Environments] | None = None
+        self,
+        atoms: Atoms,
+        environments: Sequence[Environments] | None = None,
+        *,
+        strain: bool = True,
     ) -> FeatureRows:
-        """All rows of one structure."""
+        """All rows of one structure; without `strain` those of stress may be missing."""
         volume = float(atoms.cell.volume) if atoms.pbc.all() else None
         found = [
             features.rows(e, volume)
             for (_, features), e in zip(
-                self.parts, environments or self.environments(atoms), strict=True
+                self.parts,
+                environments or self.environments(atoms, strain=strain),
+                strict=True,
             )
         ]
         counts = self.counts(atoms)

@@ -148,7 +148,8 @@ def label_blocks(
     Raises:
         ValueError: a stress of a structure that is not periodic in all directions.
     """
-    rows = feature_map.rows(atoms)
+    strain = any(label.stress is not None for label in labels.values())
+    rows = feature_map.rows(atoms, strain=strain)
     counts = feature_map.counts(atoms)
     blocks = []
     for level, label in labels.items():

@@ -16,8 +16,8 @@ from mfal.models.features import KernelFeatures, normalised
 _logger = logging.getLogger(__name__)
 
 METHODS = ("cholesky", "farthest", "random")
-CANDIDATES_PER_POINT = 10
-RESIDUAL = 1e-9
+CANDIDATES_PER_POINT = 6
+RESIDUAL = 1e-8
 """Share of the second moment of the descriptors that the projection may lose."""
 LARGEST_PROJECTION = 256
 NEGLIGIBLE = 1e-10
@@ -36,7 +36,7 @@ def kernel_features(
 ) -> KernelFeatures:
     """Features on inducing environments of these structures.
 
-    Candidates are the environments of structures drawn at random until there are ten
+    Candidates are the environments of structures drawn at random until there are six
     for each inducing environment. "cholesky" takes the one of largest variance given
     those taken before (pivoted Cholesky), which shares them among the species as well;
     "farthest" the one of largest distance to all before; "random" any.
