@@ -14,7 +14,8 @@ MARKS = {
     "GAP": ("D", "#999999", "GAP, published"),
     "MTP": ("s", "#5a5a5a", "MTP, published"),
     "gap_fit": ("^", "#d55e00", "gap_fit, here"),
-    "mfal": ("o", "#0072b2", "mfal, here"),
+    "mfal_matched": ("v", "#56b4e9", "mfal, descriptor of gap_fit"),
+    "mfal": ("o", "#0072b2", "mfal, defaults"),
 }
 PANELS = ("energy MAE (meV/atom)", "force MAE (eV/A)", "CPU time of the fit (s)")
 

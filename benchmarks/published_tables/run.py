@@ -67,7 +67,12 @@ def growing(
     for copies in map(int, options.repeat):
         files = prepared(element, source, work, copies)
         folder = work / element / f"mfal_{copies}_copies"
-        fit = fitted(Mfal(options.config), files.train, folder, options.threads)
+        fit = fitted(
+            Mfal(options.config or HERE / "defaults.yaml"),
+            files.train,
+            folder,
+            options.threads,
+        )
         sizes = {"structures": files.n_structures, "atoms": files.n_atoms}
         rows.append({"element": element, "copies": copies, **sizes, "fit": fit})
     return rows
@@ -86,7 +91,9 @@ def write_sections(readme: Path, tables: dict[str, str]) -> None:
 def _sides(options: argparse.Namespace) -> list[Side]:
     sides: list[Side] = []
     if "mfal" in options.sides:
-        sides.append(Mfal(options.config))
+        sides.append(Mfal(options.config or HERE / "defaults.yaml"))
+    if "mfal_matched" in options.sides and not options.smoke:
+        sides.append(Mfal(HERE / "matched.yaml", name="mfal_matched"))
     if "gap_fit" in options.sides and options.peer is not None:
         sides.append(GapFit(options.peer, options.sparse_points, options.sigma))
     return sides

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from mfal.campaign.engines import Engine
 from mfal.campaign.learning import HeldOut
 from mfal.data import LabelledDataset
 from mfal.models.evaluation import evaluation
 from mfal.models.exact import ExactPotential
+from mfal.models.sparse import WeightPotential
+from mfal.models.storage import Potential
 
 FOLDS = 4
 FEWEST = 12
@@ -21,7 +24,12 @@ FEWEST = 12
 
 
 def comparison(
-    model: ExactPotential, heldout: HeldOut, bought: Sequence[int], *, seed: int
+    model: Potential,
+    heldout: HeldOut,
+    bought: Sequence[int],
+    *,
+    seed: int,
+    engine: Engine | None = None,
 ) -> list[dict[str, Any]]:
     """Errors of each strategy at the same number of high-level labels, as plain JSON.
 
@@ -37,28 +45,35 @@ def comparison(
     folds = [order[k * (n // FOLDS) : (k + 1) * (n // FOLDS)] for k in range(FOLDS)]
     chosen = list(bought[:n_train])
     rows = []
-    alone = model.dataset.at_levels([high])
+    dataset = _data(model)
+    alone = dataset.at_levels([high])
     random_alone = [
-        _errors(_fit_alone(model, _random(heldout, fold, [high]), seed), heldout, fold)
+        _errors(
+            _fit_alone(model, _random(heldout, fold, [high]), seed, engine),
+            heldout,
+            fold,
+        )
         for fold in folds
     ]
     rows.append(
         _row(f"{high} alone, random labels", n_train, random_alone, "standalone")
     )
-    chosen_alone = _fit_alone(model, alone.subset(chosen), seed)
+    chosen_alone = _fit_alone(model, alone.subset(chosen), seed, engine)
     errors = [_errors(chosen_alone, heldout, fold) for fold in folds]
     rows.append(_row(f"{high} alone, chosen labels", len(chosen), errors, "standalone"))
     if len(model.levels) > 1:
-        below = model.dataset.at_levels(model.levels[:-1])
+        below = dataset.at_levels(model.levels[:-1])
         random_joint = [
             _errors(
-                _fit_top(model, below, _random(heldout, fold, model.levels), seed),
+                _fit_top(
+                    model, below, _random(heldout, fold, model.levels), seed, engine
+                ),
                 heldout,
                 fold,
             )
             for fold in folds
         ]
-        chosen_joint = _fit_top(model, _without(model, chosen), None, seed)
+        chosen_joint = _fit_top(model, _without(model, chosen), None, seed, engine)
         chosen_errors = [_errors(chosen_joint, heldout, fold) for fold in folds]
         for mode in _modes(model):
             name = _name(model, mode)
@@ -122,31 +137,40 @@ def _random(
     )
 
 
-def _without(model: ExactPotential, chosen: Sequence[int]) -> LabelledDataset:
+def _without(model: Potential, chosen: Sequence[int]) -> LabelledDataset:
     """The model's data with only these labels of the highest level."""
-    high = model.levels[-1]
+    high, dataset = model.levels[-1], _data(model)
     labels = {
         key: label
-        for key, label in model.dataset.labels.items()
+        for key, label in dataset.labels.items()
         if key[1] != high or key[0] in set(chosen)
     }
-    return LabelledDataset(model.dataset.structures, model.dataset.fidelities, labels)
+    return LabelledDataset(dataset.structures, dataset.fidelities, labels)
+
+
+def _data(model: Potential) -> LabelledDataset:
+    assert model.dataset is not None  # a model of this campaign
+    return model.dataset
 
 
 def _fit_alone(
-    model: ExactPotential, dataset: LabelledDataset, seed: int
-) -> ExactPotential:
+    model: Potential, dataset: LabelledDataset, seed: int, engine: Engine | None
+) -> Potential:
+    if isinstance(model, WeightPotential):
+        assert engine is not None  # only the exact model can do without
+        return engine.fit(dataset, start=None, hold_below=0, reuse=None)
     return ExactPotential.fit(
         dataset, permutations=model.permutations.tolist(), seed=seed, restarts=0
     )
 
 
 def _fit_top(
-    model: ExactPotential,
+    model: Potential,
     below: LabelledDataset,
     more: LabelledDataset | None,
     seed: int,
-) -> ExactPotential:
+    engine: Engine | None,
+) -> Potential:
     """The joint model with other high-level labels; the levels below are held."""
     dataset = below
     if more is not None:
@@ -157,6 +181,8 @@ def _fit_top(
             more.fidelities,
             {**below.labels, **labels},
         )
+    if isinstance(model, WeightPotential):
+        return _fit_alone(model, dataset, seed, engine)
     return ExactPotential.fit(
         dataset,
         permutations=model.permutations.tolist(),
@@ -167,9 +193,7 @@ def _fit_top(
     )
 
 
-def _errors(
-    model: ExactPotential, heldout: HeldOut, fold: np.ndarray
-) -> dict[str, dict]:
+def _errors(model: Potential, heldout: HeldOut, fold: np.ndarray) -> dict[str, dict]:
     structures = [heldout.structures[i] for i in fold]
     truth = [heldout.labels(model.levels[-1])[i] for i in fold]
     found = {"standalone": evaluation(model.predict(structures), truth)}
@@ -191,7 +215,7 @@ def _row(
 
 
 def _final(
-    model: ExactPotential, heldout: HeldOut, mode: str, n_high: int
+    model: Potential, heldout: HeldOut, mode: str, n_high: int
 ) -> dict[str, Any]:
     errors = _errors(model, heldout, np.arange(len(heldout.structures)))
     row = _row(f"{_name(model, mode)}, this campaign", n_high, [errors], mode)
@@ -199,11 +223,11 @@ def _final(
     return row
 
 
-def _modes(model: ExactPotential) -> tuple[str, ...]:
+def _modes(model: Potential) -> tuple[str, ...]:
     return ("standalone", "at_hand") if len(model.levels) > 1 else ("standalone",)
 
 
-def _name(model: ExactPotential, mode: str) -> str:
+def _name(model: Potential, mode: str) -> str:
     if len(model.levels) == 1:
         return f"{model.levels[0]} alone"
     return (

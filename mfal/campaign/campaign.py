@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
@@ -21,12 +21,11 @@ from mfal.campaign import choosing
 from mfal.campaign.baselines import comparison
 from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import final_evaluation, results_document
+from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
 from mfal.campaign.geometries import pool_from_dynamics, pool_from_file
 from mfal.campaign.labelling import Paused, label_step
 from mfal.campaign.learning import (
     HeldOut,
-    fit_from_record,
-    fit_record,
     learn,
     recalibrated,
 )
@@ -38,9 +37,7 @@ from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
-from mfal.models.exact import ExactPotential
-from mfal.models.pool import ExactPool
-from mfal.models.storage import save_potential
+from mfal.models.storage import Potential, save_potential
 from mfal.oracles import LabelPool, validate_specification
 
 _logger = logging.getLogger(__name__)
@@ -80,8 +77,8 @@ class Campaign:
         self._executor = executor
         self._stop = Event()
         self._number = 1
-        self._known: tuple[int, ExactPotential] | None = None
-        self._ranked: ExactPool | None = None
+        self._known: tuple[int, Potential] | None = None
+        self._ranked: Pool | None = None
 
     def run(self) -> dict[str, Any]:
         """Runs to the end and returns the results (see `mfal.campaign.document`).
@@ -229,6 +226,7 @@ class Campaign:
             costs,
             left,
             number,
+            engine=self._engine,
             reuse=self._ranked,
         )
         return requests
@@ -259,7 +257,14 @@ class Campaign:
             self.store.set_meta("permutations", known)
         return json.loads(known)
 
-    def _model(self, step: int) -> tuple[ExactPotential, dict[int, int]]:
+    @cached_property
+    def _engine(self) -> Engine:
+        wanted, seed = self.config.model, self.config.seed
+        if wanted.kind == "sparse":
+            return SparseEngine(wanted.sparse, seed)
+        return ExactEngine(wanted.kernel, self._group, seed, EVIDENCE_ROWS)
+
+    def _model(self, step: int) -> tuple[Potential, dict[int, int]]:
         """The model at the end of a step, and where structures stand in its data."""
         dataset, ids = self._dataset(step)
         positions = {structure: i for i, structure in enumerate(ids)}
@@ -269,9 +274,7 @@ class Campaign:
                 for s in reversed(self.store.steps())
                 if s.step <= step and "fit" in s.info
             )
-            model = ExactPotential.with_fit(
-                dataset, fit_from_record(record["fit"]), permutations=self._group()
-            )
+            model = self._engine.rebuild(dataset, record["fit"])
             self._known = (step, recalibrated(model, record))
         return self._known[1], positions
 
@@ -287,26 +290,17 @@ class Campaign:
         start, hold = None, 0
         if steps:
             last = steps[-1]
-            previous = fit_from_record(last.info["fit"])
             same_levels = last.info["levels"] == list(dataset.levels)
             swept_now = phase == "sweep" or last.phase == "pilot"
             if same_levels and not swept_now:
-                start = previous.hyperparameters
+                start = last.info["fit"]
                 bought = {x.level for x in self.store.labels(step=number)}
                 hold = min(dataset.levels.index(b) for b in bought)
-        model = ExactPotential.fit(
-            dataset,
-            permutations=self._group(),
-            kernel=self.config.model.kernel,
-            start=start,
-            hold_below=hold,
-            seed=self.config.seed,
-            evidence_rows=EVIDENCE_ROWS,
-            reuse=None if self._known is None else self._known[1],
-        )
+        known = None if self._known is None else self._known[1]
+        model = self._engine.fit(dataset, start=start, hold_below=hold, reuse=known)
         model, record = learn(model, self._heldout(dataset.levels))
         self._known = (number, model)
-        record |= {"fit": fit_record(model.fitted), "levels": list(dataset.levels)}
+        record |= {"fit": self._engine.record(model), "levels": list(dataset.levels)}
         return record
 
     def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
@@ -331,7 +325,13 @@ class Campaign:
             ]
             _, ids = self._dataset(self._number - 1)
             order = [ids.index(i) for i in bought]
-            rows = comparison(model, heldout, order, seed=self.config.seed)
+            rows = comparison(
+                model,
+                heldout,
+                order,
+                seed=self.config.seed,
+                engine=self._engine,
+            )
         result = final_evaluation(model, heldout)
         self.store.set_meta("comparison", json.dumps(rows))
         self.store.set_meta("evaluation", json.dumps(result))

@@ -16,10 +16,11 @@ from mfal.acquisition import (
     select_batch,
 )
 from mfal.campaign.config import AcquisitionConfig, CampaignConfig
+from mfal.campaign.engines import Engine, Pool
 from mfal.campaign.records import LabelRequest, StoredStructure
-from mfal.models.exact import ExactPotential
 from mfal.models.observations import ENERGY
-from mfal.models.pool import ExactPool, PoolEntry
+from mfal.models.pool import PoolEntry
+from mfal.models.storage import Potential
 
 
 def assign_roles(config: CampaignConfig, n_structures: int) -> list[str]:
@@ -88,7 +89,7 @@ def missing_labels(
 
 def best_requests(
     config: CampaignConfig,
-    model: ExactPotential,
+    model: Potential,
     structures: Sequence[StoredStructure],
     positions: Mapping[int, int],
     wanted: Sequence[tuple[int, str]],
@@ -96,8 +97,9 @@ def best_requests(
     left: float,
     step: int,
     *,
-    reuse: ExactPool | None = None,
-) -> tuple[list[LabelRequest], ExactPool]:
+    engine: Engine,
+    reuse: Pool | None = None,
+) -> tuple[list[LabelRequest], Pool]:
     """The next batch by the acquisition function per expected cost, and its pool.
 
     `positions` are the structures' places in the model's data set, `wanted` are the
@@ -117,7 +119,7 @@ def best_requests(
         )
         for i, level in [*wanted, *((i, model.levels[-1]) for i in targets)]
     ]
-    pool = ExactPool(model, entries, reuse=reuse)
+    pool = engine.pool(model, entries, reuse)
     acquisition = _acquisition(
         config.acquisition,
         pool,
@@ -155,7 +157,7 @@ def _quantities(config: CampaignConfig, level: str) -> tuple[str, ...]:
 
 
 def _acquisition(
-    config: AcquisitionConfig, pool: ExactPool, targets: list[int], seed: int
+    config: AcquisitionConfig, pool: Pool, targets: list[int], seed: int
 ) -> PoolAcquisition:
     if config.name == "random":
         return Random(pool, seed)

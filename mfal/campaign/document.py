@@ -10,14 +10,13 @@ from mfal.campaign.baselines import verdicts
 from mfal.campaign.config import CampaignConfig
 from mfal.campaign.learning import (
     HeldOut,
-    fit_from_record,
     heldout_predictions,
 )
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.reader import StoreReader
 from mfal.campaign.records import BUDGETED, StoredLabel, StoredStep
 from mfal.models.evaluation import calibration_curves, evaluation, parity
-from mfal.models.exact import ExactPotential
+from mfal.models.storage import Potential
 
 FORMAT = 1
 
@@ -115,7 +114,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     }
 
 
-def final_evaluation(model: ExactPotential, heldout: HeldOut | None) -> dict[str, Any]:
+def final_evaluation(model: Potential, heldout: HeldOut | None) -> dict[str, Any]:
     """Errors, parity and calibration on the held-out labels, per way of deployment."""
     if heldout is None or not heldout.structures:
         return {"n_structures": 0}
@@ -183,25 +182,29 @@ def _model(
     if not steps:
         return None
     info = steps[-1].info
-    fit = fit_from_record(info["fit"])
-    h = fit.hyperparameters
+    h = info["fit"]["hyperparameters"]
     names = info["levels"]
-    group = json.loads(store.meta("permutations") or "[0]")
+    own: dict[str, Any] = {"kind": "sparse"}
+    if "kernels" in h:
+        group = json.loads(store.meta("permutations") or "[0]")
+        own = {
+            "kind": "exact",
+            "kernels": dict(zip(names, h["kernels"], strict=True)),
+            "n_permutations": len(group),
+            "lengthscale": dict(zip(names, h["lengthscale"], strict=True)),
+        }
     return {
-        "kind": "exact",
+        **own,
         "levels": names,
-        "kernels": dict(zip(names, h.kernels, strict=True)),
-        "n_permutations": len(group),
-        "rho": h.rho.tolist(),
+        "rho": h["rho"],
         "rho_standard_error": info["fit"]["rho_error"],
         "noise": {
             name: {
-                "energy": 1e3 * float(h.noise[i, 0]) / math.sqrt(n_atoms),
-                "forces": float(h.noise[i, 1]),
+                "energy": 1e3 * h["noise"][i][0] / math.sqrt(n_atoms),
+                "forces": h["noise"][i][1],
             }
             for i, name in enumerate(names)
         },
-        "lengthscale": dict(zip(names, h.lengthscale.tolist(), strict=True)),
         "log_evidence": info["fit"]["log_evidence"],
         "recalibration": info["recalibration"],
         "repairs": {

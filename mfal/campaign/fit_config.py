@@ -31,6 +31,20 @@ class SourceConfig(Section):
     keys: Annotated[Keys, Field(min_length=1)] | None = None
 
 
+class SparseFitConfig(SparseConfig):
+    """What a fit takes of the labels, and whether it chooses the shape of the kernel.
+
+    `tune`: cutoffs, zeta and width are chosen by evidence on a part of the data.
+    """
+
+    quantities: tuple[Literal["energy", "forces", "stress"], ...] = (
+        "energy",
+        "forces",
+        "stress",
+    )
+    tune: bool = False
+
+
 class FitConfig(ExactConfig):
     """All keys of FIT.yaml; each has a default.
 
@@ -43,7 +57,7 @@ class FitConfig(ExactConfig):
     """
 
     kind: Literal["auto", "exact", "sparse", "linear"] = "auto"
-    sparse: SparseConfig = SparseConfig()
+    sparse: SparseFitConfig = SparseFitConfig()
     levels: tuple[str, ...] | None = None
     level: str | None = None
     keys: Annotated[Keys, Field(min_length=1)] | None = None

@@ -9,10 +9,12 @@ import torch
 from mfal.data import Label, LabelledDataset
 from mfal.models.calibration import Recalibration
 from mfal.models.evaluation import evaluation, left_out_summary
-from mfal.models.exact import ExactPotential
 from mfal.models.fitting import Fit
 from mfal.models.hyperparameters import Hyperparameters
-from mfal.models.leave_out import MODES, leave_one_out
+from mfal.models.leave_out import MODES, LeftOut, leave_one_out
+from mfal.models.left_out_weights import leave_out
+from mfal.models.sparse import WeightPotential
+from mfal.models.storage import Potential
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,28 @@ def fit_from_record(record: Mapping[str, Any]) -> Fit:
 
 
 def learn(
-    model: ExactPotential, heldout: HeldOut | None
-) -> tuple[ExactPotential, dict[str, Any]]:
+    model: Potential, heldout: HeldOut | None
+) -> tuple[Potential, dict[str, Any]]:
     """The recalibrated model, and what is known of its errors as plain JSON.
 
     Leave-one-out is that of the way of deployment with the low level at hand where
     there is a level below, standalone else.
     """
-    left_out = {mode: leave_one_out(model, mode=mode) for mode in MODES}
-    factors = {mode: part.recalibration() for mode, part in left_out.items()}
+    n_atoms = len(model.structures[0])
+    left_out: dict[str, LeftOut] = {}
+    factors: dict[str, Recalibration] = {}
+    for mode in MODES:
+        if isinstance(model, WeightPotential):
+            found = leave_out(
+                model.kept, model.weights, model.hyperparameters, mode=mode
+            )
+            left_out[mode] = found.of_one_size(n_atoms)
+            factors[mode] = found.recalibration()
+        else:
+            left_out[mode] = leave_one_out(model, mode=mode)
+            factors[mode] = left_out[mode].recalibration()
     model = model.with_recalibrations(factors)
     mode = "at_hand" if len(model.levels) > 1 else "standalone"
-    n_atoms = len(model.builder.descriptor.symbols)
     record: dict[str, Any] = {
         "loo": left_out_summary(left_out[mode], vars(factors[mode]), n_atoms),
         "loo_mode": mode,
@@ -85,14 +97,14 @@ def learn(
     return model, record
 
 
-def recalibrated(model: ExactPotential, record: Mapping[str, Any]) -> ExactPotential:
+def recalibrated(model: Potential, record: Mapping[str, Any]) -> Potential:
     """The model with the recalibration of its record."""
     return model.with_recalibrations(
         {name: Recalibration(**f) for name, f in record["recalibration"].items()}
     )
 
 
-def heldout_errors(model: ExactPotential, heldout: HeldOut) -> dict[str, Any]:
+def heldout_errors(model: Potential, heldout: HeldOut) -> dict[str, Any]:
     """Metrics on the held-out labels in every way of deployment the model has."""
     return {
         mode: evaluation(prediction, heldout.labels(model.levels[-1]))
@@ -101,7 +113,7 @@ def heldout_errors(model: ExactPotential, heldout: HeldOut) -> dict[str, Any]:
 
 
 def heldout_predictions(
-    model: ExactPotential, heldout: HeldOut, *, calibrated: bool = True
+    model: Potential, heldout: HeldOut, *, calibrated: bool = True
 ) -> dict[str, Any]:
     """Predictions of the held-out structures, standalone and with the low level at hand."""
     structures = heldout.structures

@@ -141,7 +141,6 @@ class SparseConfig(Section):
 
     `cutoffs`: of power spectra side by side. `scale`: where the weight of neighbours has
     fallen to a half; 0.85 times the nearest-neighbour distance unless it is given.
-    `tune`: cutoffs and zeta are chosen by evidence on a part of the data.
     """
 
     n_inducing: PositiveInt = 1500
@@ -152,12 +151,6 @@ class SparseConfig(Section):
     width: PositiveFloat = 0.5  # A
     scale: PositiveFloat | None = None  # A
     method: Literal["cholesky", "farthest", "random"] = "cholesky"
-    quantities: tuple[Literal["energy", "forces", "stress"], ...] = (
-        "energy",
-        "forces",
-        "stress",
-    )
-    tune: bool = False
 
 
 class ExactConfig(Section):
@@ -184,9 +177,19 @@ class ExactConfig(Section):
 
 
 class ModelConfig(ExactConfig):
-    """The Gaussian process that learns from all levels."""
+    """The Gaussian process that learns from all levels; its kind alone is enough.
 
-    kind: Literal["exact"] = "exact"
+    `exact`: one molecule. `sparse`: any composition, periodic or not; it reads `sparse`,
+    the other keys belong to the exact model.
+    """
+
+    kind: Literal["exact", "sparse"] = "exact"
+    sparse: SparseConfig = SparseConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, data: Any) -> Any:
+        return {"kind": data} if isinstance(data, str) else data
 
 
 class ToleranceConfig(Section):

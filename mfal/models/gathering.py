@@ -146,9 +146,11 @@ def label_blocks(
     """The rows of the labels of one structure, each given the nearest label below.
 
     Raises:
-        ValueError: a stress of a structure that is not periodic in all directions.
+        ValueError: a stress of a structure that is not periodic in all directions; a
+            label with a standard deviation of its own below another label.
     """
     strain = any(label.stress is not None for label in labels.values())
+    _check_own_sigmas(labels)
     rows = feature_map.rows(atoms, strain=strain)
     counts = feature_map.counts(atoms)
     blocks = []
@@ -177,6 +179,22 @@ def label_blocks(
             columns = (features, values.unsqueeze(1), lower.unsqueeze(1))
             blocks.append(Block(group, scale * torch.cat(columns, dim=1)))
     return blocks
+
+
+def _check_own_sigmas(labels: Mapping[int, Label]) -> None:
+    for level, label in labels.items():
+        for name in QUANTITIES:
+            above = any(
+                k > level and getattr(other, name) is not None
+                for k, other in labels.items()
+            )
+            if getattr(label, name) is not None and label.sigma.get(name) and above:
+                raise ValueError(
+                    f"a label of level {level} (from 0) brings its own standard "
+                    f"deviation of the {name}, and its structure has a label above: "
+                    "their misfits would not be white. Leave the deviation out, or fit "
+                    "the exact model"
+                )
 
 
 def quantity_rows(rows: FeatureRows, quantity: str) -> Float[Tensor, "n p"]:

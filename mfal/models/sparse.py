@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfal.data import QUANTITIES, Fidelity, Label, LabelledDataset, structure_key
+from mfal.data.joining import joined
 from mfal.descriptors.environments import Descriptor
 from mfal.descriptors.soap import Soap
 from mfal.kernels import path_weights
@@ -78,6 +80,7 @@ class WeightPotential:
         fitted: WeightFit,
         recalibrations: Mapping[str, Recalibration] | None = None,
         kept: Sequence[Configuration] = (),
+        dataset: LabelledDataset | None = None,
     ) -> None:
         self.feature_map = feature_map
         self.training = training
@@ -85,6 +88,8 @@ class WeightPotential:
         self.fitted = fitted
         self.recalibrations = dict(recalibrations or {})
         self.kept = tuple(kept)
+        self.dataset = dataset
+        """The labels of the fit; `None` in a model that was loaded."""
         self.seconds: dict[str, float] = {}
         self.levels = tuple(f.name for f in training.fidelities)
 
@@ -112,6 +117,11 @@ class WeightPotential:
     def jitter(self) -> float:
         """What had to be added to the precision of the weights, in units of the prior's."""
         return self.weights.jitter
+
+    @property
+    def structures(self) -> tuple[Atoms, ...]:
+        """The structures of the fit, if they are known."""
+        return () if self.dataset is None else self.dataset.structures
 
     def level_index(self, level: str | None) -> int:
         """Position of a level by name; the highest for `None`.
@@ -158,6 +168,13 @@ class WeightPotential:
             for level in self.levels
         }
         keys = training_keys(dataset)
+        old = frozenset().union(*known.keys.values())
+        if any(keys[level] & old for level in self.levels):
+            raise ValueError(
+                "a structure among the new labels has a label in the model already: "
+                "fit the model again to all of them"
+            )
+        known_data = self.dataset
         training = Training(
             known.fidelities,
             known.reference,
@@ -171,6 +188,7 @@ class WeightPotential:
             self.fitted,
             self.recalibrations,
             self.kept,
+            None if known_data is None else joined([known_data, dataset]),
         )
 
     def mean(
@@ -387,6 +405,27 @@ class SparsePotential(WeightPotential):
         assert isinstance(model, SparsePotential)
         return model
 
+    @classmethod
+    def with_fit(
+        cls,
+        dataset: LabelledDataset,
+        feature_map: FeatureMap,
+        fitted: WeightFit,
+        *,
+        seed: int = 0,
+    ) -> "SparsePotential":
+        """The model with features and hyperparameters that are known already."""
+        reference = reference_energies(dataset, feature_map.species)
+        found = gather(dataset, feature_map, reference, seed=seed)
+        return cls(
+            feature_map,
+            _training(dataset, reference),
+            found.statistics,
+            fitted,
+            kept=tuple(found.kept),
+            dataset=dataset,
+        )
+
 
 class LinearPotential(WeightPotential):
     """The Bayesian linear potential: weights on plain descriptors, any composition."""
@@ -447,12 +486,12 @@ def nearest_neighbour(structures: Sequence[Atoms]) -> float:
 
 
 def default_soap(
-    dataset: LabelledDataset, cutoffs: Sequence[float] = (5.0,), **options: float
+    dataset: LabelledDataset, cutoffs: Sequence[float] = (5.0,), **options: Any
 ) -> Soap:
     """Power spectra, radial scaling at 0.85 times the nearest-neighbour distance."""
     symbols = [chemical_symbols[z] for z in species_of(dataset)]
     scale = 0.85 * nearest_neighbour(dataset.structures)
-    return Soap(symbols, cutoffs=cutoffs, **{"scale": scale, **options})  # type: ignore[arg-type]
+    return Soap(symbols, cutoffs=cutoffs, **{"scale": scale, **options})
 
 
 def sparse_feature_map(
@@ -463,7 +502,7 @@ def sparse_feature_map(
     cutoffs: Sequence[float] = (5.0,),
     method: str = "cholesky",
     seed: int = 0,
-    **options: float,
+    **options: Any,
 ) -> FeatureMap:
     """The default features: one block of inducing environments on power spectra."""
     descriptor = default_soap(dataset, cutoffs, **options)
@@ -506,11 +545,13 @@ def _fitted(
     )
     gathered = time.perf_counter()
     fitted = fit_to_statistics(found, Prior(feature_map.block), seed)
-    training = Training(
-        dataset.fidelities, reference, dataset.n_labels(), training_keys(dataset)
-    )
     model = kind(
-        feature_map, training, found.statistics, fitted, kept=tuple(found.kept)
+        feature_map,
+        _training(dataset, reference),
+        found.statistics,
+        fitted,
+        kept=tuple(found.kept),
+        dataset=dataset,
     )
     model.seconds = {
         "descriptors": chosen - begin,
@@ -518,6 +559,12 @@ def _fitted(
         "hyperparameters": time.perf_counter() - gathered,
     }
     return model
+
+
+def _training(dataset: LabelledDataset, reference: Tensor) -> Training:
+    return Training(
+        dataset.fidelities, reference, dataset.n_labels(), training_keys(dataset)
+    )
 
 
 def fit_to_statistics(found: Gathered, prior: Prior, seed: int = 0) -> WeightFit:

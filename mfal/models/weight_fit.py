@@ -10,8 +10,9 @@ configuration-out error. A level without forces has its own log σ_E ~ N(log 0.0
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,31 @@ class WeightFit:
     converged: bool
     ratio: float | None
     evaluations: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that give back the same numbers to the last bit."""
+        errors = [None if e != e else e for e in self.rho_error.tolist()]
+        return {
+            "hyperparameters": self.hyperparameters.to_json(),
+            "rho_error": errors,
+            "log_evidence": self.log_evidence,
+            "converged": self.converged,
+            "ratio": self.ratio,
+            "evaluations": self.evaluations,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "WeightFit":
+        """The inverse of `to_json`."""
+        errors = [math.nan if e is None else e for e in values["rho_error"]]
+        return WeightFit(
+            WeightHyperparameters.from_json(values["hyperparameters"]),
+            torch.tensor(errors, dtype=torch.float64),
+            values["log_evidence"],
+            values["converged"],
+            values["ratio"],
+            values["evaluations"],
+        )
 
 
 @dataclass(frozen=True)

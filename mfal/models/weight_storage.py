@@ -27,7 +27,6 @@ from mfal.models.sparse import (
     WeightPotential,
 )
 from mfal.models.weight_fit import WeightFit
-from mfal.models.weights import WeightHyperparameters
 
 VERSION = 1
 
@@ -68,7 +67,6 @@ def weight_artefact(model: WeightPotential) -> tuple[dict[str, Any], dict[str, A
         arrays[f"products_{g}"] = moments.products.numpy()
     training = model.training
     arrays["reference"] = training.reference.numpy()
-    arrays["rho_error"] = fit.rho_error.numpy()
     header = {
         "kind": kind,
         "version": VERSION,
@@ -79,11 +77,7 @@ def weight_artefact(model: WeightPotential) -> tuple[dict[str, Any], dict[str, A
         "groups": groups,
         "n_labels": training.n_labels,
         "keys": {level: sorted(keys) for level, keys in training.keys.items()},
-        "hyperparameters": fit.hyperparameters.to_json(),
-        "log_evidence": fit.log_evidence,
-        "converged": fit.converged,
-        "ratio": fit.ratio,
-        "evaluations": fit.evaluations,
+        "fit": fit.to_json(),
         "recalibrations": {k: asdict(r) for k, r in model.recalibrations.items()},
     }
     return header, arrays
@@ -135,14 +129,7 @@ def weight_potential(
         {k: dict(v) for k, v in header["n_labels"].items()},
         {level: frozenset(keys) for level, keys in header["keys"].items()},
     )
-    fitted = WeightFit(
-        WeightHyperparameters.from_json(header["hyperparameters"]),
-        torch.from_numpy(arrays["rho_error"].copy()),
-        header["log_evidence"],
-        header["converged"],
-        header["ratio"],
-        header["evaluations"],
-    )
+    fitted = WeightFit.from_json(header["fit"])
     return KINDS[header["kind"]](
         feature_map,
         training,

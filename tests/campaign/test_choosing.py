@@ -15,6 +15,7 @@ from mfal.campaign.choosing import (
     pilot_requests,
     sweep_requests,
 )
+from mfal.campaign.engines import ExactEngine
 from mfal.campaign.records import StoredStructure
 from mfal.models.exact import ExactPotential
 from mfal.models.fitting import Fit
@@ -114,7 +115,15 @@ def best(config, model, structures, wanted, left=100.0, step=4, **changes):
     section = config.acquisition.model_copy(update=changes)
     config = config.model_copy(update={"acquisition": section})
     return best_requests(
-        config, model[0], structures, model[1], wanted, COSTS, left, step
+        config,
+        model[0],
+        structures,
+        model[1],
+        wanted,
+        COSTS,
+        left,
+        step,
+        engine=ExactEngine("auto", lambda: "none", 0, 1500),
     )
 
 

@@ -119,16 +119,11 @@ def test_own_sigmas_of_labels_with_nothing_above_them_are_exact():
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="labels above one with its own sigma share a misfit that is taken as white",
-)
-def test_own_sigmas_of_labels_with_labels_above_them_are_exact():
+def test_own_sigmas_of_labels_with_labels_above_them_are_refused():
+    """The labels above would share a misfit with them that is not white."""
     asked = [(0, 0, EF), (3, 0, EF), (0, 1, EF), (3, 1, EF)]
-    statistics, prior, h, dense = case(asked, sigma={(0, 0): {"forces": 0.1}})
-    torch.testing.assert_close(
-        log_evidence(statistics, prior, h), dense.log_evidence(), rtol=1e-8, atol=0
-    )
+    with pytest.raises(ValueError, match="own standard deviation of the forces"):
+        case(asked, sigma={(0, 0): {"forces": 0.1}})
 
 
 def with_rho(h, *rho):
