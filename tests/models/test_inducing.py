@@ -8,6 +8,7 @@ from small_cells import alloy, cell, small_soap
 
 from mfal.models.features import normalised
 from mfal.models.inducing import (
+    RESIDUAL,
     kernel_features,
     leading_directions,
     pivoted_cholesky,
@@ -167,10 +168,10 @@ def test_the_projection_keeps_the_second_moment_of_the_descriptors(structures):
     identity = torch.eye(projection.shape[1]).double()
     torch.testing.assert_close(projection.T @ projection, identity)
     lost = values - values @ projection @ projection.T
-    assert lost.square().sum() <= 1.01e-9 * values.square().sum()
+    assert lost.square().sum() <= 1.01 * RESIDUAL * values.square().sum()
     fewer = projection[:, :-1]
     lost = values - values @ fewer @ fewer.T
-    assert lost.square().sum() > 1e-9 * values.square().sum()
+    assert lost.square().sum() > RESIDUAL * values.square().sum()
 
 
 @pytest.mark.parametrize(
