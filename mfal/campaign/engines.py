@@ -154,6 +154,7 @@ def sparse_features(dataset: LabelledDataset, options: SparseConfig, seed: int) 
         n_inducing=options.n_inducing,
         zeta=options.zeta,
         method=options.method,
+        pairs=options.pairs,
         seed=seed,
         **descriptor,
     )

@@ -11,6 +11,7 @@ from mfal.data import LabelledDataset
 from mfal.descriptors import InverseDistances
 from mfal.models.exact import ExactPotential
 from mfal.models.leave_out import calibrated
+from mfal.models.left_out_weights import leave_out
 from mfal.models.observations import RowBuilder, observe
 from mfal.models.sparse import (
     LinearPotential,
@@ -22,6 +23,9 @@ from mfal.models.sparse import (
 )
 from mfal.models.storage import Potential
 from mfal.models.tuning import KernelShape, Trial, tune_shape
+
+MOST_SUSPECTS = 5
+"""So many labels with odd left-out errors are named."""
 
 LEAST_LABELS = 5
 """From so many labels of the highest level on sigmas are recalibrated."""
@@ -110,6 +114,7 @@ def _fit_weights(
             n_inducing=options.n_inducing,
             zeta=shape.zeta,
             method=options.method,
+            pairs=options.pairs,
             seed=config.seed,
             **descriptor,
         )
@@ -122,6 +127,7 @@ def _fit_weights(
     if len(dataset.labelled(dataset.highest)) >= LEAST_LABELS:
         progress("calibrating by leave-one-out")
         model = calibrated_weights(model)
+    suspects = leave_out(model.kept, model.weights, model.hyperparameters).suspects()
     end = time.perf_counter()
     seconds = {
         **model.seconds,
@@ -133,6 +139,7 @@ def _fit_weights(
     record["tuning"] = [
         {**asdict(t.shape), "log_evidence": t.log_evidence} for t in trials
     ]
+    record["suspects"] = suspects
     return model, {**record, "seconds": seconds, **_memory()}
 
 
@@ -233,7 +240,15 @@ def summary_lines(record: Mapping[str, Any]) -> list[str]:
         for i, rho in enumerate(record["rho"])
     ]
     note = "" if record["converged"] else " (NOT converged: more restarts may help)"
-    return [*lines, f"log evidence {record['log_evidence']:.2f}{note}"]
+    lines.append(f"log evidence {record['log_evidence']:.2f}{note}")
+    for suspect in record.get("suspects", [])[:MOST_SUSPECTS]:
+        lines.append(
+            f"look at structure {suspect['structure']} (from 0): without it, its "
+            f"{suspect['quantity']} is off by {suspect['error_over_usual']:.0f} times "
+            "what is usual"
+        )
+    more = len(record.get("suspects", [])) - MOST_SUSPECTS
+    return [*lines, *([f"... and {more} more"] if more > 0 else [])]
 
 
 def _memory() -> dict[str, float]:

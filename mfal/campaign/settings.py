@@ -141,6 +141,7 @@ class SparseConfig(Section):
 
     `cutoffs`: of power spectra side by side. `scale`: where the weight of neighbours has
     fallen to a half; 0.85 times the nearest-neighbour distance unless it is given.
+    `pairs`: pair potentials beside the kernel.
     """
 
     n_inducing: PositiveInt = 1500
@@ -151,6 +152,7 @@ class SparseConfig(Section):
     width: PositiveFloat = 0.5  # A
     scale: PositiveFloat | None = None  # A
     method: Literal["cholesky", "farthest", "random"] = "cholesky"
+    pairs: bool = False
 
 
 class ExactConfig(Section):

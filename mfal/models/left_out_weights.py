@@ -13,6 +13,7 @@ Williams (2006), section 5.4.2, in weight space for blocks.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,37 @@ class LeftOutWeights:
             scales = 1 / np.sqrt(np.array(self.n_atoms[quantity], dtype=float))
             return float(np.mean(np.abs(np.concatenate(errors)) * scales))
         return float(np.mean(np.abs(np.concatenate(errors))))
+
+    def suspects(self, above: float = 6.0) -> list[dict[str, Any]]:
+        """Labels whose left-out error is many times what is usual for their quantity.
+
+        Usual is the median of |error / sigma| over 0.67, the worst of a structure
+        counts, and of the many components of forces and stresses four times as much
+        is let pass. Wrong units, another zero of energy, a calculation that went astray.
+        """
+        found = []
+        for quantity, errors in self.residual.items():
+            worst = np.array(
+                [
+                    np.max(np.abs(e / s))
+                    for e, s in zip(errors, self.sigma[quantity], strict=True)
+                ]
+            )
+            every = np.abs(
+                np.concatenate(errors) / np.concatenate(self.sigma[quantity])
+            )
+            every = every[every > 1e-3]
+            usual = float(np.median(every)) / 0.6745 if len(every) else 1.0
+            limit = above * max(usual, 1e-12) * (1.0 if quantity == "energy" else 4.0)
+            for k in np.flatnonzero(worst > limit):
+                found.append(
+                    {
+                        "structure": self.structure[quantity][k],
+                        "quantity": quantity,
+                        "error_over_usual": float(worst[k] / usual),
+                    }
+                )
+        return sorted(found, key=lambda s: -float(s["error_over_usual"]))
 
     def of_one_size(self, n_atoms: int) -> LeftOut:
         """The energies (eV) and forces of structures that all have so many atoms."""

@@ -26,11 +26,12 @@ from torch import Tensor
 from mfal.data import QUANTITIES, Fidelity, Label, LabelledDataset, structure_key
 from mfal.data.joining import joined
 from mfal.descriptors.environments import Descriptor
+from mfal.descriptors.pair_distances import PairDistances
 from mfal.descriptors.soap import Soap
 from mfal.kernels import path_weights
 from mfal.models.calibration import Recalibration
 from mfal.models.feature_map import FeatureMap, reference_energies
-from mfal.models.features import LinearFeatures
+from mfal.models.features import Features, LinearFeatures
 from mfal.models.gathering import (
     Configuration,
     Gathered,
@@ -501,10 +502,14 @@ def sparse_feature_map(
     zeta: int = 2,
     cutoffs: Sequence[float] = (5.0,),
     method: str = "cholesky",
+    pairs: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> FeatureMap:
-    """The default features: one block of inducing environments on power spectra."""
+    """The default features: inducing environments on power spectra.
+
+    With `pairs` a block of pair potentials stands beside them, with a scale of its own.
+    """
     descriptor = default_soap(dataset, cutoffs, **options)
     features = kernel_features(
         descriptor,
@@ -514,7 +519,12 @@ def sparse_feature_map(
         method=method,
         seed=seed,
     )
-    return FeatureMap(species_of(dataset), ((descriptor, features),))
+    species = species_of(dataset)
+    parts: tuple[tuple[Descriptor, Features], ...] = ((descriptor, features),)
+    if pairs:
+        two_body = PairDistances(descriptor.species, cutoff=max(cutoffs))
+        parts += ((two_body, LinearFeatures(species, two_body.size)),)
+    return FeatureMap(species, parts)
 
 
 def _check_labels(dataset: LabelledDataset) -> None:

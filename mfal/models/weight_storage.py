@@ -15,6 +15,7 @@ import torch
 from mfal.data import Fidelity
 from mfal.data.artefact import ArtefactError
 from mfal.descriptors.environments import Descriptor
+from mfal.descriptors.pair_distances import pair_distances_from_specification
 from mfal.descriptors.soap import soap_from_specification
 from mfal.models.calibration import Recalibration
 from mfal.models.feature_map import FeatureMap
@@ -31,7 +32,8 @@ from mfal.models.weight_fit import WeightFit
 VERSION = 1
 
 DESCRIPTORS: dict[str, Callable[[Mapping[str, Any]], Descriptor]] = {
-    "soap": soap_from_specification
+    "soap": soap_from_specification,
+    "pair_distances": pair_distances_from_specification,
 }
 """How descriptors are built from their specification, by its `name`: add your own."""
 

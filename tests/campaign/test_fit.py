@@ -1,8 +1,11 @@
 """A potential fitted to labelled files, and the record of it."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from small_cells import cell, emt_dataset
 
 from mfal.campaign.fit import fit_potential, summary_lines, summary_table
 from mfal.campaign.fit_config import FitConfig
@@ -67,3 +70,36 @@ def test_the_summary_has_a_line_per_level_and_step(fitted):
     assert evidence.startswith("log evidence")
     unconverged = summary_lines({**record, "converged": False})
     assert "NOT converged" in unconverged[-1]
+
+
+def test_a_label_in_other_units_is_named_by_its_left_out_error():
+    structures = tuple(cell(seed, width=0.1) for seed in range(24))
+    data = emt_dataset(structures)
+    wrong = data.labels[7, "emt"]
+    labels = {**data.labels, (7, "emt"): replace(wrong, energy=wrong.energy + 9.0)}
+    sparse = {"n_inducing": 30, "zeta": 2, "cutoffs": [3.5], "max_radial": 3}
+    config = FitConfig(kind="sparse", sparse={**sparse, "max_angular": 2})
+    _, record = fit_potential(replace(data, labels=labels), config)
+    first = record["suspects"][0]
+    assert (first["structure"], first["quantity"]) == (7, "energy")
+    said = " ".join(summary_lines(record))
+    assert "look at structure 7 (from 0): without it, its energy is off by" in said
+    _, sound = fit_potential(data, config)
+    assert sound["suspects"] == []
+    assert sound["kind"] == "sparse"
+    assert set(sound["seconds"]) >= {"descriptors", "features", "hyperparameters"}
+
+
+def test_pair_potentials_stand_beside_the_kernel():
+    data = emt_dataset(tuple(cell(seed, width=0.1) for seed in range(8)))
+    sparse = {"n_inducing": 12, "zeta": 2, "cutoffs": [3.5], "max_radial": 3}
+    config = FitConfig(kind="sparse", sparse={**sparse, "pairs": True})
+    model, record = fit_potential(data, config)
+    assert [d["name"] for d in record["descriptors"]] == ["soap", "pair_distances"]
+    assert len(record["scale"]["emt"]) == 2
+    atoms = cell(30, width=0.1)
+    found = model.predict([atoms])[0]
+    bare = model.mean([atoms])[0]
+    assert bare.energy == pytest.approx(found.energy, abs=1e-6)
+    np.testing.assert_allclose(bare.forces, found.forces, atol=1e-7)
+    np.testing.assert_allclose(bare.stress, found.stress, atol=1e-8)
