@@ -146,8 +146,8 @@ def figure(document: dict[str, Any]) -> Figure:
     axes.loglog(rows, least, ":", color="0.4", label="Cholesky + triangular inverse")
     axes.set_xticks(rows, [f"{n:,}" for n in rows])
     axes.minorticks_off()
-    axes.set(xlabel="rows", ylabel="log evidence and gradient, CPU time (s)")
-    axes.legend(frameon=False)
+    axes.set(xlabel="rows", ylabel="evidence and gradient (CPU s)")
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
     return drawn
 
 
