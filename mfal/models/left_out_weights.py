@@ -10,7 +10,6 @@ hyperparameters are kept, which makes it slightly optimistic. Source: Rasmussen 
 Williams (2006), section 5.4.2, in weight space for blocks.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,15 +185,15 @@ def leave_out(
     return found
 
 
-def left_out_error(
+def left_out_errors(
     configurations: Sequence[Configuration],
     weights: Weights,
     h: WeightHyperparameters,
-) -> float:
-    """log of the product of the mean absolute errors of energies and forces.
+) -> Float[np.ndarray, "n 2"]:
+    """Mean absolute errors of energies (eV per atom) and forces of each configuration.
 
-    A change of units changes nothing but a constant. With the low level at hand where
-    the highest level has labels below it.
+    NaN where a configuration has no such label. With the low level at hand where the
+    highest level has labels below it.
     """
     paired = any(
         b.group.level == len(h.scale) - 1 and b.group.below == 0
@@ -203,8 +202,18 @@ def left_out_error(
     )
     mode = "at_hand" if paired else "standalone"
     found = leave_out(configurations, weights, h, mode=mode)
-    names = [q for q in ("energy", "forces") if q in found.residual]
-    return sum(math.log(max(found.mae(q), 1e-300)) for q in names)
+    rows = {c.structure: k for k, c in enumerate(configurations)}
+    errors = np.full((len(configurations), 2), np.nan)
+    for column, quantity in enumerate(("energy", "forces")):
+        for structure, n_atoms, residual in zip(
+            found.structure.get(quantity, []),
+            found.n_atoms.get(quantity, []),
+            found.residual.get(quantity, []),
+            strict=True,
+        ):
+            scale = n_atoms**-0.5 if quantity == "energy" else 1.0
+            errors[rows[structure], column] = scale * np.abs(residual).mean()
+    return errors
 
 
 def _lowest(configuration: Configuration, quantity: int, p: int) -> Float[Tensor, " n"]:

@@ -40,7 +40,7 @@ from mfal.models.gathering import (
     quantity_rows,
 )
 from mfal.models.inducing import kernel_features
-from mfal.models.left_out_weights import leave_out, left_out_error
+from mfal.models.left_out_weights import leave_out, left_out_errors
 from mfal.models.moments import Statistics
 from mfal.models.prediction import StructurePrediction, StructurePredictions
 from mfal.models.weight_fit import WeightFit, fit_weight_hyperparameters
@@ -535,7 +535,7 @@ def _check_labels(dataset: LabelledDataset) -> None:
 LEFT_OUT_FOR_FACTORS = 160
 """Configurations from which the factors on sigma are taken."""
 
-LEFT_OUT_FOR_RATIO = 64
+LEFT_OUT_FOR_RATIO = 128
 """Configurations on which the noise of energies is chosen."""
 
 
@@ -583,9 +583,9 @@ def fit_to_statistics(found: Gathered, prior: Prior, seed: int = 0) -> WeightFit
     order = np.random.default_rng([seed, 6]).permutation(len(paired))
     some = [paired[i] for i in order[:LEFT_OUT_FOR_RATIO]]
 
-    def error(h: WeightHyperparameters) -> float:
+    def error(h: WeightHyperparameters) -> Float[np.ndarray, "n q"]:
         with torch.no_grad():
-            return left_out_error(some, posterior(found.statistics, prior, h), h)
+            return left_out_errors(some, posterior(found.statistics, prior, h), h)
 
     return fit_weight_hyperparameters(
         found.statistics, prior, error if len(some) >= 2 else None

@@ -114,6 +114,9 @@ def _evidence(
     reference = reference_energies(part, feature_map.species)
     found = gather(part, feature_map, reference, seed=seed, kept_bytes=0)
     fit = fit_weight_hyperparameters(
-        found.statistics, Prior(feature_map.block), lambda h: 0.0, ratios=(RATIO,)
+        found.statistics,
+        Prior(feature_map.block),
+        lambda h: np.ones((1, 1)),
+        ratios=(RATIO,),
     )
     return fit.log_evidence

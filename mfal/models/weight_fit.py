@@ -10,6 +10,7 @@ configuration-out error. A level without forces has its own log σ_E ~ N(log 0.0
 
 import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,11 @@ from mfal.models.moments import Statistics
 from mfal.models.weights import Prior, WeightHyperparameters, log_evidence
 
 _logger = logging.getLogger(__name__)
+
+LeftOutErrors = Callable[[WeightHyperparameters], Float[np.ndarray, "n q"]]
+"""Errors of configurations and quantities, each configuration left out."""
+
+BOOTSTRAPS = 200
 
 RATIOS = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Candidates (A per sqrt atom) for the noise of energies over that of forces."""
@@ -117,19 +123,22 @@ class _Layout:
 def fit_weight_hyperparameters(
     statistics: Statistics,
     prior: Prior,
-    left_out_error: Callable[[WeightHyperparameters], float] | None,
+    left_out_errors: LeftOutErrors | None,
     *,
     ratios: Sequence[float] = RATIOS,
     start: WeightHyperparameters | None = None,
 ) -> WeightFit:
     """The hyperparameters of largest evidence, energies' noise by leave-one-out.
 
-    `left_out_error` judges hyperparameters (smaller is better); without it, or where
-    no level has both energies and forces, the evidence decides on all. The ratio is
-    searched downhill from 0.1 A on the grid of `ratios`.
+    `left_out_errors` judges hyperparameters: errors of configurations (rows) and
+    quantities (columns), NaN where there is none. The measure is the product of the
+    quantities' means, which no change of units moves. It is searched downhill from
+    0.1 A on the grid of `ratios`; of those that are as good within one standard error
+    the largest is taken, towards which the evidence leans. Without a judge, or where no
+    level has both energies and forces, the evidence decides on all.
     """
-    layout = _layout(statistics, prior, tied=left_out_error is not None)
-    known: dict[float, tuple[WeightFit, float]] = {}
+    layout = _layout(statistics, prior, tied=left_out_errors is not None)
+    known: dict[float, tuple[WeightFit, np.ndarray]] = {}
     begin = start
 
     def trial(ratio: float) -> float:
@@ -137,13 +146,11 @@ def fit_weight_hyperparameters(
         if ratio not in known:
             fit = _maximise(statistics, prior, layout, ratio, begin)
             begin = fit.hyperparameters
-            error = (
-                left_out_error(fit.hyperparameters)
-                if layout.tied and left_out_error is not None
-                else 0.0
-            )
-            known[ratio] = (fit, error)
-        return known[ratio][1]
+            errors = np.ones((1, 1))
+            if layout.tied and left_out_errors is not None:
+                errors = left_out_errors(fit.hyperparameters)
+            known[ratio] = (fit, errors)
+        return _log_product(known[ratio][1])
 
     grid = sorted(ratios)
     at = min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / 0.1)))
@@ -155,6 +162,7 @@ def fit_weight_hyperparameters(
             if best == at:
                 break
             at = best
+        at = grid.index(_largest_as_good({r: e for r, (_, e) in known.items()}))
     fit = known[grid[at]][0]
     total = sum(f.evaluations for f, _ in known.values())
     if not fit.converged:
@@ -167,6 +175,36 @@ def fit_weight_hyperparameters(
         grid[at] if layout.tied else None,
         total,
     )
+
+
+def _log_product(errors: Float[np.ndarray, "n q"]) -> float:
+    """Sum over quantities of the logarithm of the mean error of configurations."""
+    have = ~np.isnan(errors).all(axis=0)
+    return float(np.log(np.nanmean(errors[:, have], axis=0).clip(1e-300)).sum())
+
+
+def _largest_as_good(errors: Mapping[float, Float[np.ndarray, "n q"]]) -> float:
+    """The largest ratio within one standard error of the best.
+
+    The standard error of a difference is that of the same configurations drawn anew,
+    with replacement, for both.
+    """
+    total = {ratio: _log_product(e) for ratio, e in errors.items()}
+    best = min(total, key=total.__getitem__)
+    n = len(errors[best])
+    draws = np.random.default_rng(0).integers(n, size=(BOOTSTRAPS, n))
+    as_good = [best]
+    for ratio in errors:
+        if ratio > best:
+            with warnings.catch_warnings():  # a draw may hold no energy at all
+                warnings.simplefilter("ignore", RuntimeWarning)
+                apart = [
+                    _log_product(errors[ratio][d]) - _log_product(errors[best][d])
+                    for d in draws
+                ]
+            if total[ratio] - total[best] <= np.nanstd(apart):
+                as_good.append(ratio)
+    return max(as_good)
 
 
 def _layout(statistics: Statistics, prior: Prior, *, tied: bool) -> _Layout:

@@ -24,7 +24,7 @@ from mfal import LabelledDataset
 from mfal.kernels import path_weights
 from mfal.models.calibration import coverage_factor
 from mfal.models.gathering import gather, observed, quantity_rows
-from mfal.models.left_out_weights import leave_out, left_out_error
+from mfal.models.left_out_weights import leave_out, left_out_errors
 from mfal.models.weights import Prior, level_rows, posterior
 
 FEATURE_MAP = small_map(structures_of(4), 5)
@@ -140,14 +140,24 @@ def test_recalibration_is_that_of_the_standardised_residuals():
     ("asked", "mode"),
     [(MANY[1], "standalone"), (MANY[2], "at_hand"), (MANY[3], "at_hand")],
 )
-def test_the_error_is_the_log_of_the_mean_errors_of_energies_and_forces(asked, mode):
+def test_errors_are_those_of_each_configuration_per_atom(asked, mode):
     dataset = random_dataset(asked)
     h = hyperparameters(len(dataset.levels))
     gathered = gather(dataset, FEATURE_MAP, reference_of(dataset, FEATURE_MAP))
     weights = posterior(gathered.statistics, PRIOR, h)
     found = leave_out(gathered.kept, weights, h, mode=mode)
-    expected = math.log(found.mae("energy")) + math.log(found.mae("forces"))
-    assert left_out_error(gathered.kept, weights, h) == pytest.approx(expected)
+    errors = left_out_errors(gathered.kept, weights, h)
+    assert errors.shape == (len(gathered.kept), 2)
+    assert np.nanmean(errors[:, 0]) == pytest.approx(found.mae("energy"))
+    for k, configuration in enumerate(gathered.kept):
+        mine = [
+            np.abs(r).mean()
+            for i, r in zip(
+                found.structure["forces"], found.residual["forces"], strict=True
+            )
+            if i == configuration.structure
+        ]
+        assert errors[k, 1] == pytest.approx(mine[0] if mine else np.nan, nan_ok=True)
 
 
 def test_nothing_is_left_out_at_hand_where_no_label_is_below():

@@ -90,6 +90,11 @@ def test_no_small_move_from_the_optimum_is_better():
         assert float(log_posterior(statistics, PRIOR, moved)) < best
 
 
+def errors_of(log_error):
+    """Two configurations with the same error: nothing is uncertain."""
+    return np.full((2, 1), math.exp(log_error))
+
+
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_the_ratio_of_noises_is_the_one_of_least_error(ratio):
     """An error that falls towards one ratio from both sides."""
@@ -97,7 +102,7 @@ def test_the_ratio_of_noises_is_the_one_of_least_error(ratio):
 
     def error(h):
         asked.append(float(h.noise[0, 0] / h.noise[0, 1]))
-        return abs(math.log(asked[-1] / ratio))
+        return errors_of(abs(math.log(asked[-1] / ratio)))
 
     fit = fit_weight_hyperparameters(judged, PRIOR, error)
     assert fit.ratio == ratio
@@ -106,10 +111,30 @@ def test_the_ratio_of_noises_is_the_one_of_least_error(ratio):
     assert len(asked) == len(set(asked)) <= len(RATIOS)
 
 
+def test_of_ratios_that_are_as_good_the_largest_is_taken():
+    """Errors of two quantities that differ by less than their own uncertainty."""
+    draws = np.random.default_rng(0).lognormal(0.0, 1.0, size=(40, 2))
+    draws[3, 0] = np.nan  # a configuration without an energy
+
+    def judge(slope):
+        def error(h):
+            ratio = float(h.noise[0, 0] / h.noise[0, 1])
+            noise = np.random.default_rng(int(1e6 * ratio)).lognormal(0, 0.3, (40, 2))
+            return draws * noise * (1 + slope * abs(math.log(ratio / 0.05)))
+
+        return fit_weight_hyperparameters(
+            statistics_of(NESTED[1]), PRIOR, error, ratios=(0.025, 0.05, 0.1, 0.2)
+        ).ratio
+
+    assert judge(slope=1.0) == 0.05
+    assert judge(slope=0.01) > 0.05
+
+
 def test_the_search_goes_downhill_and_stops_at_the_first_minimum():
     def error(h):
         ratio = float(h.noise[0, 0] / h.noise[0, 1])
-        return min(abs(math.log(ratio / r)) for r in (0.2, 0.0125)) - (ratio < 0.02)
+        near = min(abs(math.log(ratio / r)) for r in (0.2, 0.0125))
+        return errors_of(near - (ratio < 0.02))
 
     fit = fit_weight_hyperparameters(statistics_of(NESTED[1]), PRIOR, error)
     assert fit.ratio == 0.2
@@ -118,7 +143,7 @@ def test_the_search_goes_downhill_and_stops_at_the_first_minimum():
 @pytest.mark.parametrize("best", [0.01, 0.3, 1.5])
 def test_a_grid_of_ratios_may_be_given(best):
     def error(h):
-        return abs(math.log(float(h.noise[0, 0] / h.noise[0, 1]) / best))
+        return errors_of(abs(math.log(float(h.noise[0, 0] / h.noise[0, 1]) / best)))
 
     fit = fit_weight_hyperparameters(
         statistics_of(NESTED[1]), PRIOR, error, ratios=(1.5, 0.01, 0.3)
@@ -128,7 +153,7 @@ def test_a_grid_of_ratios_may_be_given(best):
 
 def test_each_level_with_energies_and_forces_has_its_noises_tied():
     statistics = statistics_of([(0, 0, EF), (1, 0, EF), (0, 1, EF), (3, 1, EF)])
-    fit = fit_weight_hyperparameters(statistics, PRIOR, lambda h: 0.0)
+    fit = fit_weight_hyperparameters(statistics, PRIOR, lambda h: errors_of(0.0))
     noise = fit.hyperparameters.noise
     torch.testing.assert_close(noise[:, 0], fit.ratio * noise[:, 1])
     assert noise[0, 1] != noise[1, 1]
