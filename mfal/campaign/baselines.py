@@ -15,8 +15,8 @@ from mfal.campaign.learning import HeldOut
 from mfal.data import LabelledDataset
 from mfal.models.evaluation import evaluation
 from mfal.models.exact import ExactPotential
-from mfal.models.sparse import WeightPotential
 from mfal.models.storage import Potential
+from mfal.models.weight_potential import WeightPotential
 
 FOLDS = 4
 FEWEST = 12

@@ -9,10 +9,11 @@ from mfal.campaign.settings import SparseConfig
 from mfal.data import LabelledDataset
 from mfal.models.exact import ExactPotential
 from mfal.models.pool import ExactPool, PoolEntry
-from mfal.models.sparse import SparsePotential, WeightPotential, sparse_feature_map
+from mfal.models.sparse import SparsePotential, sparse_feature_map
 from mfal.models.storage import Potential
 from mfal.models.weight_fit import WeightFit
 from mfal.models.weight_pool import WeightPool
+from mfal.models.weight_potential import WeightPotential
 
 Pool = ExactPool | WeightPool
 

@@ -13,8 +13,8 @@ from mfal.models.fitting import Fit
 from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.leave_out import MODES, LeftOut, leave_one_out
 from mfal.models.left_out_weights import leave_out
-from mfal.models.sparse import WeightPotential
 from mfal.models.storage import Potential
+from mfal.models.weight_potential import WeightPotential
 
 
 @dataclass(frozen=True)

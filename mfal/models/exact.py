@@ -38,6 +38,7 @@ from mfal.models.prediction import (
     StructurePrediction,
     StructurePredictions,
     cartesian,
+    low_index,
 )
 
 
@@ -253,17 +254,7 @@ class ExactPotential:
         own label as well: f_H | f_L(x), deployment with the low level at hand.
         """
         index = self.level_index(level)
-        if at_hand is not None and len(at_hand) != len(structures):
-            raise ValueError(
-                f"one label at hand per structure: got {len(at_hand)} labels for "
-                f"{len(structures)} structures"
-            )
-        low = 0 if at_hand_level is None else self.level_index(at_hand_level)
-        if at_hand is not None and low >= index:
-            raise ValueError(
-                f"the level at hand must be below {self.levels[index]!r}, got "
-                f"{self.levels[low]!r}"
-            )
+        low = low_index(self, index, structures, at_hand, at_hand_level)
         factor = Recalibration()
         if calibrated:
             mode = "standalone" if at_hand is None else "at_hand"

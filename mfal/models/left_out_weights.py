@@ -167,10 +167,13 @@ def leave_out(
             squares = h.noise[span, group.quantity].square()
             noise = (path[top, span].square() * squares).sum() + group.sigma**2
             z_noises.append(noise.expand(len(augmented)))
+        x = torch.cat(rows)
+        # with one level they are the same rows, and whitened once
+        z = x if len(path) == 1 else torch.cat(z_rows)
         residual, variance = _without(
             weights,
-            (torch.cat(rows), torch.cat(values), torch.cat(noises)),
-            (torch.cat(z_rows), torch.cat(z_values)),
+            (x, torch.cat(values), torch.cat(noises)),
+            (z, torch.cat(z_values)),
         )
         sizes = [len(t.augmented) for t in targets]
         sigma = (variance + torch.cat(z_noises)).sqrt()

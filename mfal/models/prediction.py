@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
+from ase import Atoms
 from jaxtyping import Float
 from torch import Tensor
 
+from mfal.data import Label
 from mfal.models.calibration import Recalibration
 from mfal.models.observations import ENERGY, FORCES, StructureRows
 
@@ -163,3 +165,39 @@ def _root(variance: Float[Tensor, " n"]) -> np.ndarray:
             "the covariance matrix is too ill-conditioned"
         )
     return variance.clamp_min(0.0).sqrt().numpy()
+
+
+@runtime_checkable
+class Levelled(Protocol):
+    """A model of several levels."""
+
+    @property
+    def levels(self) -> tuple[str, ...]: ...
+
+    def level_index(self, level: str | None) -> int: ...
+
+
+def low_index(
+    model: Levelled,
+    index: int,
+    structures: Sequence[Atoms],
+    at_hand: Sequence[Label] | None,
+    at_hand_level: str | None,
+) -> int:
+    """Position of the level at hand, the lowest unless it is named.
+
+    Raises:
+        ValueError: not one label per structure, or a level that is not below `index`.
+    """
+    if at_hand is not None and len(at_hand) != len(structures):
+        raise ValueError(
+            f"one label at hand per structure: got {len(at_hand)} labels for "
+            f"{len(structures)} structures"
+        )
+    low = 0 if at_hand_level is None else model.level_index(at_hand_level)
+    if at_hand is not None and low >= index:
+        raise ValueError(
+            f"the level at hand must be below {model.levels[index]!r}, got "
+            f"{model.levels[low]!r}"
+        )
+    return low

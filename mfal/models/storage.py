@@ -26,7 +26,7 @@ from mfal.models.exact import ExactPotential
 from mfal.models.fitting import Fit
 from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.observations import RowBuilder, observe
-from mfal.models.sparse import WeightPotential
+from mfal.models.weight_potential import WeightPotential
 from mfal.models.weight_storage import KINDS, weight_artefact, weight_potential
 
 Potential = ExactPotential | WeightPotential

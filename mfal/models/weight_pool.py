@@ -12,7 +12,7 @@ from mfal.models.exact import check_memory
 from mfal.models.gathering import quantity_rows
 from mfal.models.moments import ALONE
 from mfal.models.pool import PoolEntry
-from mfal.models.sparse import WeightPotential
+from mfal.models.weight_potential import WeightPotential
 from mfal.models.weights import level_rows
 
 
