@@ -31,6 +31,9 @@ LeftOutErrors = Callable[[WeightHyperparameters], Float[np.ndarray, "n q"]]
 
 BOOTSTRAPS = 200
 
+FLAT = 0.5
+"""Slope of the log evidence per unit of log hyperparameter below which it is a maximum."""
+
 RATIOS = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Candidates (A per sqrt atom) for the noise of energies over that of forces."""
 
@@ -260,7 +263,10 @@ def _maximise(
     with torch.no_grad():
         evidence = float(log_evidence(statistics, prior, h))
     errors = torch.full((statistics.n_levels - 1,), math.nan, dtype=torch.float64)
-    return WeightFit(h, errors, evidence, bool(found.success), ratio, found.nfev)
+    # a line search that ends in the rounding of the evidence has not failed
+    flat = bool(np.abs(found.jac).max() < FLAT)
+    converged = bool(found.success) or flat
+    return WeightFit(h, errors, evidence, converged, ratio, found.nfev)
 
 
 def _rho_error(
