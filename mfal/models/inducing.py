@@ -20,6 +20,8 @@ CANDIDATES_PER_POINT = 6
 RESIDUAL = 1e-8
 """Share of the second moment of the descriptors that the projection may lose."""
 LARGEST_PROJECTION = 256
+DUAL = 2000
+"""Length of a descriptor above which its directions are found from as many rows."""
 NEGLIGIBLE = 1e-10
 """Conditional variance below which no environment is worth a feature."""
 
@@ -66,12 +68,26 @@ def kernel_features(
 
 
 def leading_directions(values: Float[Tensor, "n d"]) -> Float[Tensor, "d p"]:
-    """Eigenvectors of the second moment that hold all but `RESIDUAL` of it."""
-    eigenvalues, vectors = torch.linalg.eigh(values.mT @ values / len(values))
+    """Eigenvectors of the second moment that hold all but `RESIDUAL` of it.
+
+    Where the descriptor is long (many species), from `DUAL` rows at equal distances and
+    their scalar products: the same directions, at n^3 in the place of d^3.
+    """
+    if values.shape[1] <= DUAL:
+        eigenvalues, vectors = torch.linalg.eigh(values.mT @ values / len(values))
+        n = _number_kept(eigenvalues)
+        return vectors[:, -n:].flip(1).contiguous()
+    some = values[:: max(len(values) // DUAL, 1)][:DUAL]
+    eigenvalues, vectors = torch.linalg.eigh(some @ some.mT / len(some))
+    n = min(_number_kept(eigenvalues), int((eigenvalues > 1e-12).sum()))
+    directions, _ = torch.linalg.qr(some.mT @ vectors[:, -n:].flip(1))
+    return directions.contiguous()
+
+
+def _number_kept(eigenvalues: Float[Tensor, " d"]) -> int:
     falling = eigenvalues.flip(0).clamp_min(0.0)
     lost = 1.0 - falling.cumsum(0) / falling.sum()
-    n = min(int((lost > RESIDUAL).sum()) + 1, LARGEST_PROJECTION, len(falling))
-    return vectors[:, -n:].flip(1).contiguous()
+    return min(int((lost > RESIDUAL).sum()) + 1, LARGEST_PROJECTION, len(falling))
 
 
 def pivoted_cholesky(

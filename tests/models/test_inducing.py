@@ -186,3 +186,14 @@ def test_impossible_choices_are_refused(arguments, rule):
     usual = {"structures": [alloy(0)], "n_inducing": 3}
     with pytest.raises(ValueError, match=rule):
         kernel_features(small_soap("Cu", "Au"), **{**usual, **arguments})
+
+
+def test_long_descriptors_have_the_same_leading_directions(structures, monkeypatch):
+    values = torch.cat([soap_of(structures).values(a) for a in structures])
+    values = values[: values.shape[1] - 1]
+    monkeypatch.setattr("mfal.models.inducing.RESIDUAL", 1e-6)
+    plain = leading_directions(values)
+    monkeypatch.setattr("mfal.models.inducing.DUAL", values.shape[1] - 1)
+    dual = leading_directions(values)
+    assert dual.shape == plain.shape
+    torch.testing.assert_close(dual @ dual.T, plain @ plain.T, rtol=0, atol=1e-5)
