@@ -1,5 +1,6 @@
 """One pass over a data set: structure by structure to statistics, in parts if wanted."""
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ def _gather_part(
                 log_atoms = float(np.log(n)) if group.quantity == 0 else 0.0
                 buffer.add(group, rows, log_atoms)
             if i in keep:
-                kept.append(Configuration(i, n, atoms.numbers.copy(), tuple(blocks)))
+                lasting = tuple(Block(g, _on_own_pages(rows)) for g, rows in blocks)
+                kept.append(Configuration(i, n, atoms.numbers.copy(), lasting))
         if progress is not None:
             progress(done, len(indices))
     return Gathered(buffer.flush(), kept)
@@ -179,6 +181,16 @@ def label_blocks(
             columns = (features, values.unsqueeze(1), lower.unsqueeze(1))
             blocks.append(Block(group, scale * torch.cat(columns, dim=1)))
     return blocks
+
+
+def _on_own_pages(rows: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
+    """A copy outside the heap, where it would pin what is freed around it.
+
+    A long pass that keeps a row here and there would else grow with the data.
+    """
+    pages = mmap.mmap(-1, max(rows.numel() * rows.element_size(), 1))
+    copy = torch.frombuffer(pages, dtype=rows.dtype, count=rows.numel())
+    return copy.reshape(rows.shape).copy_(rows)
 
 
 def _check_own_sigmas(labels: Mapping[int, Label]) -> None:
