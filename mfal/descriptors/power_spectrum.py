@@ -11,6 +11,7 @@ T the projection as a symmetric tensor. The gradients of c are smaller than thos
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,28 @@ class Expansion:
     strain: Float[Tensor, "n_env s 6 k"] | None
 
 
+class _Samples(NamedTuple):
+    """Environments and pairs of one centre and neighbour species, with their gradients."""
+
+    who: np.ndarray
+    pairs: np.ndarray | None
+    gradients: np.ndarray
+    strained: np.ndarray | None
+
+
+def _samples(block: Any, size: int) -> _Samples:
+    who = block.samples.values[:, 1]
+    pairs, strained = None, None
+    gradients = np.zeros((0, 3, size))
+    if block.has_gradient("positions"):
+        samples = block.gradient("positions").samples.values
+        pairs = np.stack([who[samples[:, 0]], samples[:, 2]])
+        gradients = np.zeros((len(samples), 3, size))
+    if block.has_gradient("strain"):
+        strained = who[block.gradient("strain").samples.values[:, 0]]
+    return _Samples(who, pairs, gradients, strained)
+
+
 def expansion(
     found: object, numbers: Sequence[int], n_env: int, size: int, n_max: int
 ) -> Expansion:
@@ -46,37 +69,38 @@ def expansion(
     strain: np.ndarray | None = None
     gradients: list[list[np.ndarray]] = [[] for _ in numbers]
     pairs: list[list[np.ndarray]] = [[] for _ in numbers]
-    place: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+    # the samples of a centre and a neighbour species are those of every l: they are read
+    # once, since each reading costs memory that metatensor does not give back
+    known: dict[tuple[int, int], _Samples] = {}
     for key, block in found.items():  # type: ignore[attr-defined]
         order, _, centre, neighbour = (int(v) for v in key)
-        if not len(block.samples):
+        values = block.values
+        if not len(values):
             continue
         s = numbers.index(neighbour)
         begin = n_max * order * order
         columns = slice(begin, begin + n_max * (2 * order + 1))
-        who = block.samples.values[:, 1]
-        coefficients[who, s, columns] = block.values.reshape(len(who), -1)
-        if block.has_gradient("positions"):
-            slope = block.gradient("positions")
-            samples = slope.samples.values
-            if (centre, s) not in place:
-                fresh = np.zeros((len(samples), 3, size))
-                both = np.stack([who[samples[:, 0]], samples[:, 2]])
-                place[centre, s] = (both, fresh)
-                gradients[s].append(fresh)
-                pairs[s].append(both)
-            both, fresh = place[centre, s]
-            if both.shape[1] != len(samples):
+        if (centre, s) not in known:
+            fresh = known[centre, s] = _samples(block, size)
+            if fresh.pairs is not None:
+                gradients[s].append(fresh.gradients)
+                pairs[s].append(fresh.pairs)
+        samples = known[centre, s]
+        if len(values) != len(samples.who):
+            raise RuntimeError("featomic gave other environments for another l")
+        coefficients[samples.who, s, columns] = values.reshape(len(values), -1)
+        if samples.pairs is not None:
+            slope = block.gradient("positions").values
+            if len(slope) != samples.pairs.shape[1]:
                 raise RuntimeError("featomic gave other pairs for another l")
-            fresh[:, :, columns] = slope.values.reshape(len(samples), 3, -1)
-        if block.has_gradient("strain"):
-            slope = block.gradient("strain")
+            samples.gradients[:, :, columns] = slope.reshape(len(slope), 3, -1)
+        if samples.strained is not None:
+            slope = block.gradient("strain").values
             if strain is None:
                 strain = np.zeros((n_env, len(numbers), 6, size))
-            whose = who[slope.samples.values[:, 0]]
             for v, (i, j) in enumerate(VOIGT):
-                both = 0.5 * (slope.values[:, i, j] + slope.values[:, j, i])
-                strain[whose, s, v, columns] = both.reshape(len(whose), -1)
+                both = 0.5 * (slope[:, i, j] + slope[:, j, i])
+                strain[samples.strained, s, v, columns] = both.reshape(len(both), -1)
     environments, atoms, slopes = [], [], []
     for s in range(len(numbers)):
         if not pairs[s]:
