@@ -142,14 +142,6 @@ class SparseEngine:
 
 def sparse_features(dataset: LabelledDataset, options: SparseConfig, seed: int) -> Any:
     """The feature map that a section `sparse` describes."""
-    descriptor: dict[str, Any] = {
-        "cutoffs": options.cutoffs,
-        "max_radial": options.max_radial,
-        "max_angular": options.max_angular,
-        "width": options.width,
-    }
-    if options.scale is not None:
-        descriptor["scale"] = options.scale
     return sparse_feature_map(
         dataset,
         n_inducing=options.n_inducing,
@@ -157,5 +149,16 @@ def sparse_features(dataset: LabelledDataset, options: SparseConfig, seed: int) 
         method=options.method,
         pairs=options.pairs,
         seed=seed,
-        **descriptor,
+        cutoffs=options.cutoffs,
+        width=options.width,
+        **descriptor_options(options),
     )
+
+
+def descriptor_options(options: SparseConfig) -> dict[str, Any]:
+    """What a section `sparse` says of the power spectra beside cutoffs and width."""
+    found: dict[str, Any] = {
+        "max_radial": options.max_radial,
+        "max_angular": options.max_angular,
+    }
+    return found if options.scale is None else {**found, "scale": options.scale}

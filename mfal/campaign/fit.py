@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from mfal.campaign.engines import descriptor_options, sparse_features
 from mfal.campaign.fit_config import FitConfig, model_kind
 from mfal.data import LabelledDataset
 from mfal.descriptors import InverseDistances
@@ -19,7 +20,6 @@ from mfal.models.sparse import (
     WeightPotential,
     calibrated_weights,
     default_soap,
-    sparse_feature_map,
 )
 from mfal.models.storage import Potential
 from mfal.models.tuning import KernelShape, Trial, tune_shape
@@ -89,12 +89,7 @@ def _fit_weights(
     def count(done: int, total: int) -> None:
         progress(f"features: {done} of {total} structures")
 
-    descriptor: dict[str, Any] = {
-        "max_radial": options.max_radial,
-        "max_angular": options.max_angular,
-    }
-    if options.scale is not None:
-        descriptor["scale"] = options.scale
+    descriptor = descriptor_options(options)
     shape = KernelShape(options.cutoffs, options.zeta, options.width)
     trials: list[Trial] = []
     if options.tune:
@@ -102,32 +97,24 @@ def _fit_weights(
             chosen, shape, seed=config.seed, progress=progress, **descriptor
         )
     tuned = time.perf_counter()
-    descriptor |= {"cutoffs": shape.cutoffs, "width": shape.width}
+    shaped = options.model_copy(update=asdict(shape))
     model: WeightPotential
     if kind == "linear":
-        soap = default_soap(chosen, **descriptor)
+        soap = default_soap(chosen, shaped.cutoffs, width=shaped.width, **descriptor)
         model = LinearPotential.fit(chosen, soap, seed=config.seed, progress=count)
     else:
         progress("choosing inducing environments")
-        feature_map = sparse_feature_map(
-            chosen,
-            n_inducing=options.n_inducing,
-            zeta=shape.zeta,
-            method=options.method,
-            pairs=options.pairs,
-            seed=config.seed,
-            **descriptor,
-        )
+        feature_map = sparse_features(chosen, shaped, config.seed)
         selected = time.perf_counter()
         model = SparsePotential.fit(
             chosen, feature_map, seed=config.seed, progress=count
         )
         model.seconds["descriptors"] += selected - tuned
     fitted = time.perf_counter()
+    left_out = leave_out(model.kept, model.weights, model.hyperparameters)
     if len(dataset.labelled(dataset.highest)) >= LEAST_LABELS:
         progress("calibrating by leave-one-out")
-        model = calibrated_weights(model)
-    suspects = leave_out(model.kept, model.weights, model.hyperparameters).suspects()
+        model = calibrated_weights(model, left_out)
     end = time.perf_counter()
     seconds = {
         **model.seconds,
@@ -139,7 +126,7 @@ def _fit_weights(
     record["tuning"] = [
         {**asdict(t.shape), "log_evidence": t.log_evidence} for t in trials
     ]
-    record["suspects"] = suspects
+    record["suspects"] = left_out.suspects()
     return model, {**record, "seconds": seconds, **_memory()}
 
 

@@ -38,6 +38,7 @@ from mfal.models.prediction import (
     StructurePrediction,
     StructurePredictions,
     cartesian,
+    level_position,
     low_index,
 )
 
@@ -163,11 +164,7 @@ class ExactPotential:
         Raises:
             ValueError: a level that the model does not know.
         """
-        if level is None:
-            return len(self.levels) - 1
-        if level not in self.levels:
-            raise ValueError(f"no level {level!r} here; the model has {self.levels}")
-        return self.levels.index(level)
+        return level_position(self.levels, level)
 
     def covariance(self, left: Rows, right: Rows | None = None) -> Float[Tensor, "n m"]:
         """Prior covariance of rows; with one argument the lower triangle only."""

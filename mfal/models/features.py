@@ -116,7 +116,7 @@ class KernelFeatures:
     def rows(self, environments: Environments, volume: float | None) -> FeatureRows:
         """The rows of one structure; no stress without a volume (A^3)."""
         environments = self._projected(environments)
-        u, norm = self._normalised(environments.values)
+        u, norm = _divided(environments.values, self.softening)
         n = environments.n_atoms
         energy = u.new_zeros(1, self.size)
         forces = u.new_zeros(3 * n, self.size)
@@ -158,7 +158,7 @@ class KernelFeatures:
 
     def energies(self, environments: Environments) -> Float[Tensor, "n_env m"]:
         """phi of each environment."""
-        u, _ = self._normalised(self._projected(environments).values)
+        u, _ = _divided(self._projected(environments).values, self.softening)
         result = u.new_zeros(len(u), self.size)
         for species, points in self.inducing.items():
             mine = environments.species == species
@@ -186,7 +186,7 @@ class KernelFeatures:
         weights: Float[Tensor, " m"],
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n p"]]:
         """phi . w and its slope in P^T q, from P^T q of environments and their species."""
-        u, norm = self._normalised(projected)
+        u, norm = _divided(projected, self.softening)
         values = u.new_zeros(len(u))
         slope = torch.zeros_like(u)
         for species, points in self.inducing.items():
@@ -206,7 +206,7 @@ class KernelFeatures:
 
     def unexplained(self, environments: Environments) -> Float[Tensor, "n_env n_env"]:
         """Prior covariance of eps between environments that phi does not carry (s = 1)."""
-        u, _ = self._normalised(self._projected(environments).values)
+        u, _ = _divided(self._projected(environments).values, self.softening)
         alike = environments.species.unsqueeze(1) == environments.species
         phi = self.energies(environments)
         return torch.where(alike, (u @ u.mT) ** self.zeta, 0.0) - phi @ phi.mT
@@ -217,12 +217,6 @@ class KernelFeatures:
         if environments.projection is not self.projection:
             raise ValueError("these environments were projected for other features")
         return environments
-
-    def _normalised(
-        self, projected: Float[Tensor, "n p"]
-    ) -> tuple[Float[Tensor, "n p"], Float[Tensor, " n"]]:
-        norm = (projected.square().sum(1) + self.softening**2).sqrt().clamp_min(1e-300)
-        return projected / norm.unsqueeze(1), norm
 
     def _whiten(self, rows: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
         """Rows times L^-T, species by species."""
@@ -302,9 +296,14 @@ def normalised(
     softening: float = 0.0,
 ) -> tuple[Float[Tensor, "n p"], Float[Tensor, " n"]]:
     """Projected descriptors u = P^T q / (|P^T q|^2 + eps^2)^1/2, and the divisors."""
-    projected = values @ projection
-    norm = (projected.square().sum(1) + softening**2).sqrt()
-    return projected / norm.clamp_min(1e-300).unsqueeze(1), norm.clamp_min(1e-300)
+    return _divided(values @ projection, softening)
+
+
+def _divided(
+    projected: Float[Tensor, "n p"], softening: float
+) -> tuple[Float[Tensor, "n p"], Float[Tensor, " n"]]:
+    norm = (projected.square().sum(1) + softening**2).sqrt().clamp_min(1e-300)
+    return projected / norm.unsqueeze(1), norm
 
 
 def _power_gram(points: Float[Tensor, "m p"], zeta: int) -> Float[Tensor, "m m"]:

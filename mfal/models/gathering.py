@@ -15,7 +15,7 @@ from torch import Tensor
 from mfal.data import QUANTITIES, Label, LabelledDataset
 from mfal.models.feature_map import FeatureMap
 from mfal.models.features import FeatureRows
-from mfal.models.moments import ALONE, Group, RowBuffer, Statistics, merged
+from mfal.models.moments import ALONE, Group, RowBuffer, Rows, Statistics, merged
 
 KEPT_BYTES = 256 * 2**20
 """Rows of so many bytes are kept for leave-one-out; of larger sets a random part."""
@@ -178,8 +178,8 @@ def label_blocks(
                 lower = observed(labels[below], name, float(reference[below] @ counts))
             features = quantity_rows(rows, name)
             group = Group(level, below, quantity, scale * label.sigma.get(name, 0.0))
-            columns = (features, values.unsqueeze(1), lower.unsqueeze(1))
-            blocks.append(Block(group, scale * torch.cat(columns, dim=1)))
+            rows_of_label = Rows(features, values, lower)
+            blocks.append(Block(group, scale * rows_of_label.augmented))
     return blocks
 
 

@@ -60,6 +60,18 @@ class LeftOutWeights:
             return float(np.mean(np.abs(np.concatenate(errors)) * scales))
         return float(np.mean(np.abs(np.concatenate(errors))))
 
+    def of_structures(self, chosen: set[int]) -> "LeftOutWeights":
+        """The part that belongs to some structures."""
+        part = LeftOutWeights()
+        for quantity, structures in self.structure.items():
+            where = [k for k, i in enumerate(structures) if i in chosen]
+            if where:
+                part.residual[quantity] = [self.residual[quantity][k] for k in where]
+                part.sigma[quantity] = [self.sigma[quantity][k] for k in where]
+                part.structure[quantity] = [structures[k] for k in where]
+                part.n_atoms[quantity] = [self.n_atoms[quantity][k] for k in where]
+        return part
+
     def suspects(self, above: float = 6.0) -> list[dict[str, Any]]:
         """Labels whose left-out error is many times what is usual for their quantity.
 

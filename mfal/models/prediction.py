@@ -177,6 +177,19 @@ class Levelled(Protocol):
     def level_index(self, level: str | None) -> int: ...
 
 
+def level_position(levels: tuple[str, ...], level: str | None) -> int:
+    """Position of a level by name; the highest for `None`.
+
+    Raises:
+        ValueError: a level that is not among these.
+    """
+    if level is None:
+        return len(levels) - 1
+    if level not in levels:
+        raise ValueError(f"no level {level!r} here; the model has {levels}")
+    return levels.index(level)
+
+
 def low_index(
     model: Levelled,
     index: int,

@@ -6,7 +6,6 @@ row z^T w is Gaussian, with mean z^T m and variance z^T C z. Cost: one pass over
 O(N M^2), and O((L M)^3) for each evaluation of the evidence, whatever the number of data.
 """
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -31,7 +30,11 @@ from mfal.models.gathering import (
     gather,
 )
 from mfal.models.inducing import kernel_features
-from mfal.models.left_out_weights import leave_out, left_out_errors
+from mfal.models.left_out_weights import (
+    LeftOutWeights,
+    leave_out,
+    left_out_errors,
+)
 from mfal.models.weight_fit import WeightFit, fit_weight_hyperparameters
 from mfal.models.weight_potential import Training, WeightPotential, training_keys
 from mfal.models.weights import (
@@ -39,8 +42,6 @@ from mfal.models.weights import (
     WeightHyperparameters,
     posterior,
 )
-
-_logger = logging.getLogger(__name__)
 
 
 class SparsePotential(WeightPotential):
@@ -97,14 +98,9 @@ class SparsePotential(WeightPotential):
         """The model with features and hyperparameters that are known already."""
         reference = reference_energies(dataset, feature_map.species)
         found = gather(dataset, feature_map, reference, seed=seed)
-        return cls(
-            feature_map,
-            _training(dataset, reference),
-            found.statistics,
-            fitted,
-            kept=tuple(found.kept),
-            dataset=dataset,
-        )
+        model = _potential(cls, dataset, feature_map, reference, found, fitted)
+        assert isinstance(model, SparsePotential)
+        return model
 
 
 class LinearPotential(WeightPotential):
@@ -224,14 +220,7 @@ def _fitted(
     )
     gathered = time.perf_counter()
     fitted = fit_to_statistics(found, Prior(feature_map.block), seed)
-    model = kind(
-        feature_map,
-        _training(dataset, reference),
-        found.statistics,
-        fitted,
-        kept=tuple(found.kept),
-        dataset=dataset,
-    )
+    model = _potential(kind, dataset, feature_map, reference, found, fitted)
     model.seconds = {
         "descriptors": chosen - begin,
         "features": gathered - chosen,
@@ -240,9 +229,24 @@ def _fitted(
     return model
 
 
-def _training(dataset: LabelledDataset, reference: Tensor) -> Training:
-    return Training(
+def _potential(
+    kind: type[WeightPotential],
+    dataset: LabelledDataset,
+    feature_map: FeatureMap,
+    reference: Tensor,
+    found: Gathered,
+    fitted: WeightFit,
+) -> WeightPotential:
+    training = Training(
         dataset.fidelities, reference, dataset.n_labels(), training_keys(dataset)
+    )
+    return kind(
+        feature_map,
+        training,
+        found.statistics,
+        fitted,
+        kept=tuple(found.kept),
+        dataset=dataset,
     )
 
 
@@ -261,13 +265,21 @@ def fit_to_statistics(found: Gathered, prior: Prior, seed: int = 0) -> WeightFit
     )
 
 
-def calibrated_weights(model: WeightPotential) -> WeightPotential:
-    """The model with its sigmas recalibrated by leave-one-configuration-out."""
+def calibrated_weights(
+    model: WeightPotential, standalone: LeftOutWeights | None = None
+) -> WeightPotential:
+    """The model with its sigmas recalibrated by leave-one-configuration-out.
+
+    `standalone` is what left-out labels of all that is kept gave, if it is known.
+    """
     factors = {}
     order = np.random.default_rng(8).permutation(len(model.kept))
     some = [model.kept[i] for i in order[:LEFT_OUT_FOR_FACTORS]]
     for mode in ("standalone", "at_hand"):
-        found = leave_out(some, model.weights, model.hyperparameters, mode=mode)
+        if mode == "standalone" and standalone is not None:
+            found = standalone.of_structures({c.structure for c in some})
+        else:
+            found = leave_out(some, model.weights, model.hyperparameters, mode=mode)
         if found.residual:
             factors[mode] = found.recalibration()
     return model.with_recalibrations(factors)

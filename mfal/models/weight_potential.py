@@ -19,6 +19,7 @@ from mfal.data import QUANTITIES, Fidelity, Label, LabelledDataset, structure_ke
 from mfal.data.joining import joined
 from mfal.kernels import path_weights
 from mfal.models.calibration import Recalibration
+from mfal.models.cholesky import solve_lower
 from mfal.models.feature_map import FeatureMap
 from mfal.models.gathering import (
     Configuration,
@@ -27,7 +28,12 @@ from mfal.models.gathering import (
     quantity_rows,
 )
 from mfal.models.moments import Statistics
-from mfal.models.prediction import StructurePrediction, StructurePredictions, low_index
+from mfal.models.prediction import (
+    StructurePrediction,
+    StructurePredictions,
+    level_position,
+    low_index,
+)
 from mfal.models.weight_fit import WeightFit
 from mfal.models.weights import (
     Prior,
@@ -113,11 +119,7 @@ class WeightPotential:
         Raises:
             ValueError: a level that the model does not know.
         """
-        if level is None:
-            return len(self.levels) - 1
-        if level not in self.levels:
-            raise ValueError(f"no level {level!r} here; the model has {self.levels}")
-        return self.levels.index(level)
+        return level_position(self.levels, level)
 
     def seen(self, level: str) -> frozenset[str]:
         """Hashes of the structures that had a label of a level in the fit."""
@@ -134,17 +136,16 @@ class WeightPotential:
     def with_labels(self, dataset: LabelledDataset) -> "WeightPotential":
         """The model with more labels: their statistics are added, the rest is kept.
 
-        Inducing environments, hyperparameters and recalibration stay. The labels are
-        of new structures, or else independent of those that the model has.
+        Inducing environments, hyperparameters and recalibration stay.
 
         Raises:
-            ValueError: other levels, or an unknown species.
+            ValueError: other levels, an unknown species, or a structure that has a
+                label in the model already.
         """
         if dataset.levels != self.levels:
             raise ValueError(
                 f"the model has the levels {self.levels}, got {dataset.levels}"
             )
-        more = gather(dataset, self.feature_map, self.training.reference)
         known = self.training
         counts = dataset.n_labels()
         n_labels = {
@@ -158,6 +159,7 @@ class WeightPotential:
                 "a structure among the new labels has a label in the model already: "
                 "fit the model again to all of them"
             )
+        more = gather(dataset, self.feature_map, known.reference)
         known_data = self.dataset
         training = Training(
             known.fidelities,
@@ -271,13 +273,9 @@ class WeightPotential:
             v = self.weights.whiten(z)
             variance = v.square().sum(0)
             if conditioned is not None:
-                cross, gain, residual = conditioned
-                shared = cross.mT @ v
-                half = torch.linalg.solve_triangular(gain, shared, upper=False)
-                white = torch.linalg.solve_triangular(
-                    gain, residual.unsqueeze(1), upper=False
-                )
-                mean = mean + (half.mT @ white).squeeze(1)
+                told, white = conditioned
+                half = told @ v
+                mean = mean + half.mT @ white
                 variance = variance - half.square().sum(0)
             span = slice(below + 1, level + 1)
             squares = self.path[level, span].square() * h.noise[span, number].square()
@@ -304,10 +302,11 @@ class WeightPotential:
         at_hand: Label | None,
         low: int,
         n_atoms: int,
-    ) -> tuple[Tensor, Tensor, Tensor] | None:
-        """What the label at hand tells of the weights: V, the factor of S, the residual.
+    ) -> tuple[Float[Tensor, "r q"], Float[Tensor, " r"]] | None:
+        """What the label at hand tells of the weights: G^-1 V^T and G^-1 r.
 
-        Zero effect if every label of the levels above has one below it.
+        G G^T is the covariance of the label, r its residual. Zero effect if every label
+        of the levels above has one below it.
         """
         if at_hand is None or not self._levels_share:
             return None
@@ -326,8 +325,10 @@ class WeightPotential:
             noise = noise + at_hand.sigma.get(name, 0.0) ** 2
             noises.append(noise.expand(len(rows)))
         v = self.weights.whiten(torch.cat(parts))
-        observed_covariance = v.mT @ v + torch.cat(noises).diag()
-        return v, torch.linalg.cholesky(observed_covariance), torch.cat(residuals)
+        gain = torch.linalg.cholesky(v.mT @ v + torch.cat(noises).diag())
+        right = torch.cat([v.mT, torch.cat(residuals).unsqueeze(1)], dim=1)
+        solved = solve_lower(gain, right)
+        return solved[:, :-1], solved[:, -1]
 
     @property
     def _levels_share(self) -> bool:
