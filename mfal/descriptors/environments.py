@@ -8,6 +8,9 @@ from ase import Atoms
 from jaxtyping import Float, Int
 from torch import Tensor
 
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""The components of a strain in the order of ASE: xx yy zz yz xz xy."""
+
 EnergyFunction = Callable[
     [Float[Tensor, "n p"], Int[Tensor, " n"]],
     tuple[Float[Tensor, " n"], Float[Tensor, "n p"]],
@@ -47,6 +50,18 @@ class Environments:
             gradients=self.gradients @ projection,
             strain=strain,
             projection=projection,
+        )
+
+    def sorted_by_environment(self) -> "Environments":
+        """The same with rising `pair_environment`."""
+        if not (self.pair_environment.diff() < 0).any():
+            return self
+        order = self.pair_environment.argsort(stable=True)
+        return replace(
+            self,
+            pair_environment=self.pair_environment[order],
+            pair_atom=self.pair_atom[order],
+            gradients=self.gradients[order],
         )
 
     def jacobian(self, environment: int) -> Float[Tensor, "n_coordinates d"]:

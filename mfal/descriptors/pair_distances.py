@@ -10,8 +10,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float
 from vesin import ase_neighbor_list
 
-from mfal.descriptors.environments import Environments
-from mfal.descriptors.power_spectrum import VOIGT
+from mfal.descriptors.environments import VOIGT, Environments
 
 
 class PairDistances:

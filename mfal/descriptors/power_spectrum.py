@@ -9,122 +9,11 @@ T the projection as a symmetric tensor. The gradients of c are smaller than thos
 (by the number of species and more), so that time and memory are.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""The components of a strain in the order of ASE: xx yy zz yz xz xy."""
-
-_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """Density coefficients of every environment and neighbour species, with gradients.
-
-    The last axis of coefficients holds l, then m, then n. Gradients stand per neighbour
-    species, for pairs (environment, atom) sorted by environment.
-    """
-
-    coefficients: Float[Tensor, "n_env s k"]
-    environment: list[Int[Tensor, " _"]]
-    atom: list[Int[Tensor, " _"]]
-    gradients: list[Float[Tensor, "_ 3 k"]]
-    strain: Float[Tensor, "n_env s 6 k"] | None
-
-
-class _Samples(NamedTuple):
-    """Environments and pairs of one centre and neighbour species, with their gradients."""
-
-    who: np.ndarray
-    pairs: np.ndarray | None
-    gradients: np.ndarray
-    strained: np.ndarray | None
-
-
-def _samples(block: Any, size: int) -> _Samples:
-    who = block.samples.values[:, 1]
-    pairs, strained = None, None
-    gradients = np.zeros((0, 3, size))
-    if block.has_gradient("positions"):
-        samples = block.gradient("positions").samples.values
-        pairs = np.stack([who[samples[:, 0]], samples[:, 2]])
-        gradients = np.zeros((len(samples), 3, size))
-    if block.has_gradient("strain"):
-        strained = who[block.gradient("strain").samples.values[:, 0]]
-    return _Samples(who, pairs, gradients, strained)
-
-
-def expansion(
-    found: object, numbers: Sequence[int], n_env: int, size: int, n_max: int
-) -> Expansion:
-    """The expansion that featomic's `SphericalExpansion` gave, in dense arrays."""
-    coefficients = np.zeros((n_env, len(numbers), size))
-    strain: np.ndarray | None = None
-    gradients: list[list[np.ndarray]] = [[] for _ in numbers]
-    pairs: list[list[np.ndarray]] = [[] for _ in numbers]
-    # the samples of a centre and a neighbour species are those of every l: they are read
-    # once, since each reading costs memory that metatensor does not give back
-    known: dict[tuple[int, int], _Samples] = {}
-    for key, block in found.items():  # type: ignore[attr-defined]
-        order, _, centre, neighbour = (int(v) for v in key)
-        values = block.values
-        if not len(values):
-            continue
-        s = numbers.index(neighbour)
-        begin = n_max * order * order
-        columns = slice(begin, begin + n_max * (2 * order + 1))
-        if (centre, s) not in known:
-            fresh = known[centre, s] = _samples(block, size)
-            if fresh.pairs is not None:
-                gradients[s].append(fresh.gradients)
-                pairs[s].append(fresh.pairs)
-        samples = known[centre, s]
-        if len(values) != len(samples.who):
-            raise RuntimeError("featomic gave other environments for another l")
-        coefficients[samples.who, s, columns] = values.reshape(len(values), -1)
-        if samples.pairs is not None:
-            slope = block.gradient("positions").values
-            if len(slope) != samples.pairs.shape[1]:
-                raise RuntimeError("featomic gave other pairs for another l")
-            samples.gradients[:, :, columns] = slope.reshape(len(slope), 3, -1)
-        if samples.strained is not None:
-            slope = block.gradient("strain").values
-            if strain is None:
-                strain = np.zeros((n_env, len(numbers), 6, size))
-            for v, (i, j) in enumerate(VOIGT):
-                both = 0.5 * (slope[:, i, j] + slope[:, j, i])
-                strain[samples.strained, s, v, columns] = both.reshape(len(both), -1)
-    environments, atoms, slopes = [], [], []
-    for s in range(len(numbers)):
-        if not pairs[s]:
-            environments.append(torch.zeros(0, dtype=torch.long))
-            atoms.append(torch.zeros(0, dtype=torch.long))
-            slopes.append(torch.zeros(0, 3, size, dtype=torch.float64))
-            continue
-        both = np.concatenate(pairs[s], axis=1)
-        joined = gradients[s][0]
-        if len(gradients[s]) > 1:
-            joined = np.concatenate(gradients[s])
-        rising = np.argsort(both[0], kind="stable")
-        if (np.diff(rising) != 1).any():
-            both, joined = both[:, rising], joined[rising]
-        environments.append(torch.from_numpy(both[0].astype(np.int64)))
-        atoms.append(torch.from_numpy(both[1].astype(np.int64)))
-        slopes.append(torch.from_numpy(joined))
-    return Expansion(
-        torch.from_numpy(coefficients),
-        environments,
-        atoms,
-        slopes,
-        None if strain is None else torch.from_numpy(strain),
-    )
 
 
 class Contraction:
@@ -169,27 +58,29 @@ class Contraction:
 
     def slopes(self, coefficients: Float[Tensor, "e s k"]) -> Float[Tensor, "e s k d"]:
         """d(P^T p)/dc = sum_a T_ab c_a; P^T p is half its product with c."""
-        e, s, _ = coefficients.shape
+        e, s, k = coefficients.shape
         n, d = self._n_max, self.size
-        parts = []
-        for order in range(self._l_max + 1):
-            m = 2 * order + 1
-            begin = n * order * order
-            c = coefficients[:, :, begin : begin + n * m].reshape(e, s, m, n)
+        found = coefficients.new_empty(e, s, k, d)
+        for order, columns in self._orders():
+            c = coefficients[:, :, columns].reshape(e, s, -1, n)
+            m = c.shape[2]
             left = c.transpose(1, 2).reshape(e * m, s * n)
             flat = self._tensor[order].reshape(s * n, s * n * d)
-            part = (left @ flat).reshape(e, m, s, n, d)
-            parts.append(part.transpose(1, 2).reshape(e, s, m * n, d))
-        return torch.cat(parts, dim=2)
+            part = (left @ flat).view(e, m, s, n, d).transpose(1, 2)
+            found[:, :, columns] = part.reshape(e, s, m * n, d)
+        return found
 
     def project(self, coefficients: Float[Tensor, "e s k"]) -> Float[Tensor, "e d"]:
-        """P^T p of each environment."""
-        return torch.cat(
-            [
-                0.5 * torch.einsum("eskd,esk->ed", self.slopes(chunk), chunk)
-                for chunk in coefficients.split(_AT_ONCE)
-            ]
-        )
+        """P^T p of each environment: half of T times c c^T, summed over m."""
+        e, s, _ = coefficients.shape
+        n = self._n_max
+        found = coefficients.new_zeros(e, self.size)
+        for order, columns in self._orders():
+            c = coefficients[:, :, columns].reshape(e, s, -1, n)
+            c = c.transpose(1, 2).reshape(e, -1, s * n)
+            flat = self._tensor[order].reshape(-1, self.size)
+            found.addmm_((c.mT @ c).flatten(1), flat, alpha=0.5)
+        return found
 
     def pull_back(
         self, coefficients: Float[Tensor, "e s k"], slope: Float[Tensor, "e d"]
@@ -197,14 +88,19 @@ class Contraction:
         """dε/dc from dε/d(P^T p)."""
         e, s, _ = coefficients.shape
         n = self._n_max
-        parts = []
-        for order in range(self._l_max + 1):
-            m = 2 * order + 1
-            begin = n * order * order
-            c = coefficients[:, :, begin : begin + n * m].reshape(e, s, m, n)
+        found = torch.empty_like(coefficients)
+        for order, columns in self._orders():
+            c = coefficients[:, :, columns].reshape(e, s, -1, n)
+            m = c.shape[2]
             left = c.transpose(1, 2).reshape(e, m, s * n)
             flat = self._tensor[order].reshape(-1, self.size)
-            inner = (slope @ flat.mT).reshape(e, s * n, s * n)
-            part = (left @ inner).reshape(e, m, s, n)
-            parts.append(part.transpose(1, 2).reshape(e, s, m * n))
-        return torch.cat(parts, dim=2)
+            inner = (slope @ flat.mT).view(e, s * n, s * n)
+            part = (left @ inner).view(e, m, s, n).transpose(1, 2)
+            found[:, :, columns] = part.reshape(e, s, m * n)
+        return found
+
+    def _orders(self) -> Iterator[tuple[int, slice]]:
+        """l and its columns among (l, m, n)."""
+        n = self._n_max
+        for order in range(self._l_max + 1):
+            yield order, slice(n * order**2, n * (order + 1) ** 2)

@@ -8,14 +8,23 @@ import torch
 from ase import Atoms
 from ase.cell import Cell
 from ase.data import atomic_numbers
-from featomic import SoapPowerSpectrum, SphericalExpansion
+from featomic import SoapPowerSpectrum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mfal.descriptors.environments import EnergyFunction, Environments
-from mfal.descriptors.power_spectrum import VOIGT, Contraction, Expansion, expansion
+from mfal.descriptors.density import (
+    Density,
+    DensityBasis,
+    Pairs,
+    densities,
+    neighbours,
+    stretch,
+)
+from mfal.descriptors.environments import VOIGT, EnergyFunction, Environments
+from mfal.descriptors.power_spectrum import Contraction
 
-_ENVIRONMENTS_AT_ONCE = 16
+_PAIRS_OF_ROWS = 512
+_PAIRS_OF_ENERGIES = 1024
 
 
 class Soap:
@@ -108,7 +117,7 @@ class Soap:
             for cutoff in self.cutoffs
         ]
         self._calculators = [SoapPowerSpectrum(**h) for h in hypers]
-        self._expanders = [SphericalExpansion(**h) for h in hypers]
+        self._bases = [DensityBasis(h, max_radial, max_angular) for h in hypers]
         self._known: tuple[Tensor, list[Contraction]] | None = None
         self._numbers = [atomic_numbers[s] for s in self.species]
         self._layout = _Layout(self._numbers, max_radial, max_angular)
@@ -189,48 +198,42 @@ class Soap:
         Without `strain` no strain derivatives are computed.
         """
         self._check(atoms)
-        found = self._expansions(atoms, strain)
         n, d = len(atoms), projection.shape[1]
-        place = np.zeros((n, n), dtype=bool)  # [atom, environment]
-        for part in found:
-            for atom, home in zip(part.atom, part.environment, strict=True):
-                place[atom.numpy(), home.numpy()] = True
-        pair_atom, centre = np.nonzero(place)
-        number = torch.zeros(n, n, dtype=torch.long)
-        number[pair_atom, centre] = torch.arange(len(centre))
+        pairs, chunks = self._densities(atoms, _PAIRS_OF_ROWS)
+        itself = np.arange(n) * (n + 1)
+        keys = np.unique(np.concatenate([pairs.environment * n + pairs.atom, itself]))
+        centre, pair_atom = np.divmod(keys, n)
+        known = torch.from_numpy(keys)
         values = torch.zeros(n, d, dtype=torch.float64)
-        gradients = torch.zeros(len(centre), 3, d, dtype=torch.float64)
+        # one row more than there are pairs: for the places that are left over
+        gradients = torch.zeros(len(keys) + 1, 3, d, dtype=torch.float64)
         strains = torch.zeros(n, 6, d, dtype=torch.float64)
-        with_strain = all(part.strain is not None for part in found)
-        for part, contraction in zip(
-            found, self._contractions(projection), strict=True
-        ):
-            edges = [
-                torch.searchsorted(homes, torch.arange(n + 1)).tolist()
-                for homes in part.environment
-            ]
-            for begin in range(0, n, _ENVIRONMENTS_AT_ONCE):
-                chunk = slice(begin, min(begin + _ENVIRONMENTS_AT_ONCE, n))
-                coefficients = part.coefficients[chunk]
-                slopes = contraction.slopes(coefficients)
-                values[chunk] += 0.5 * torch.einsum(
-                    "eskd,esk->ed", slopes, coefficients
-                )
-                if part.strain is not None:
-                    strains[chunk] += torch.einsum(
-                        "esvk,eskd->evd", part.strain[chunk], slopes
-                    )
-                for e, slope in enumerate(slopes, start=begin):
-                    for s, edge in enumerate(edges):
-                        mine = slice(edge[e], edge[e + 1])
-                        where = number[part.atom[s][mine], e]
-                        gradients[where] += part.gradients[s][mine] @ slope[s]
+        with_strain = strain and bool(atoms.pbc.any())
+        contractions = self._contractions(projection)
+        first = 0
+        for chunk in chunks:
+            who = torch.arange(first, first + len(chunk[0].coefficients))
+            first += len(who)
+            for part, contraction in zip(chunk, contractions, strict=True):
+                values[who] += contraction.project(part.coefficients)
+                to_values = contraction.slopes(part.coefficients)
+                for s, shell in enumerate(part.shells):
+                    pulls = part.slopes(s).flatten(1, 2) @ to_values[:, s]
+                    each = pulls.view(*shell.atom.shape, 3, d)
+                    where = torch.searchsorted(known, who.unsqueeze(1) * n + shell.atom)
+                    where[shell.distance >= part.basis.cutoff] = len(keys)
+                    gradients.index_add_(0, where.flatten(), each.flatten(0, 1))
+                    own = torch.searchsorted(known, who * n + who)
+                    gradients.index_add_(0, own, each.sum(1), alpha=-1.0)
+                    if with_strain:
+                        for e, k in enumerate(who):
+                            strains[k] += stretch(shell.vector[e]) @ pulls[e]
         return Environments(
             values=values,
             species=torch.from_numpy(atoms.numbers).long(),
             pair_environment=torch.from_numpy(centre),
             pair_atom=torch.from_numpy(pair_atom),
-            gradients=gradients,
+            gradients=gradients[:-1],
             n_atoms=n,
             strain=strains if with_strain else None,
             projection=projection,
@@ -251,41 +254,49 @@ class Soap:
         descriptor is formed.
         """
         self._check(atoms)
-        found = self._expansions(atoms, strain)
+        _, chunks = self._densities(atoms, _PAIRS_OF_ENERGIES)
         contractions = self._contractions(projection)
-        parts = [
-            c.project(e.coefficients) for c, e in zip(contractions, found, strict=True)
-        ]
         species = torch.from_numpy(atoms.numbers).long()
-        energy, slope = energies(torch.stack(parts).sum(0), species)
+        energy: list[Tensor] = []
         forces = torch.zeros(len(atoms), 3, dtype=torch.float64)
         virial = torch.zeros(6, dtype=torch.float64)
-        for part, contraction in zip(found, contractions, strict=True):
-            back = contraction.pull_back(part.coefficients, slope)
-            for s, homes in enumerate(part.environment):
-                pull = torch.einsum("pck,pk->pc", part.gradients[s], back[homes, s])
-                forces.index_add_(0, part.atom[s], pull, alpha=-1.0)
-            if part.strain is not None:
-                virial += torch.einsum("esvk,esk->v", part.strain, back)
-        with_strain = all(part.strain is not None for part in found)
-        return energy, forces, virial if with_strain else None
+        with_strain = strain and bool(atoms.pbc.any())
+        first = 0
+        for chunk in chunks:
+            who = slice(first, first + len(chunk[0].coefficients))
+            first = who.stop
+            parts = [
+                c.project(e.coefficients)
+                for c, e in zip(contractions, chunk, strict=True)
+            ]
+            found, slope = energies(torch.stack(parts).sum(0), species[who])
+            energy.append(found)
+            for part, contraction in zip(chunk, contractions, strict=True):
+                back = contraction.pull_back(part.coefficients, slope)
+                for s, shell in enumerate(part.shells):
+                    pull = part.pulled(s, back)
+                    forces[who] += pull.sum(1)
+                    forces.index_add_(
+                        0, shell.atom.flatten(), pull.flatten(0, 1), alpha=-1.0
+                    )
+                    if with_strain:
+                        virial += stretch(shell.vector) @ pull.flatten()
+        return torch.cat(energy), forces, virial if with_strain else None
 
-    def _expansions(self, atoms: Atoms, strain: bool) -> list[Expansion]:
-        wanted = ["positions"]
-        if strain and atoms.pbc.any():
-            wanted.append("strain")
-        n_max = int(self._options["max_radial"])
-        size = n_max * (int(self._options["max_angular"]) + 1) ** 2
-        return [
-            expansion(
-                calculator.compute(_plain(atoms, cutoff), gradients=wanted),
-                self._numbers,
-                len(atoms),
-                size,
-                n_max,
+    def _densities(
+        self, atoms: Atoms, pairs_at_once: int
+    ) -> tuple[Pairs, Iterator[tuple[Density, ...]]]:
+        """The neighbours within the largest cutoff, and expansions for each cutoff."""
+        largest, n = max(self.cutoffs), len(atoms)
+        pairs = neighbours(_plain(atoms, largest), largest)
+        at_once = max(1, pairs_at_once * n // max(len(pairs.atom), 1))
+        each = [
+            densities(
+                basis, pairs.within(basis.cutoff), self._numbers, atoms.numbers, at_once
             )
-            for calculator, cutoff in zip(self._expanders, self.cutoffs, strict=True)
+            for basis in self._bases
         ]
+        return pairs, zip(*each, strict=True)
 
     def _contractions(self, projection: Float[Tensor, "d p"]) -> list[Contraction]:
         """The tensors of a projection for each cutoff; those of the last are kept."""

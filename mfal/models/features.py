@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from mfal.descriptors.environments import Environments
@@ -115,43 +113,38 @@ class KernelFeatures:
 
     def rows(self, environments: Environments, volume: float | None) -> FeatureRows:
         """The rows of one structure; no stress without a volume (A^3)."""
-        environments = self._projected(environments)
+        environments = self._projected(environments).sorted_by_environment()
         u, norm = _divided(environments.values, self.softening)
         n = environments.n_atoms
-        energy = u.new_zeros(1, self.size)
-        forces = u.new_zeros(3 * n, self.size)
-        stress = u.new_zeros(6, self.size)
         home = environments.pair_environment
-        slopes = environments.gradients
-        slopes = slopes - (slopes @ u[home].unsqueeze(-1)) * u[home].unsqueeze(1)
+        slopes = _tangential(environments.gradients, u[home])
         strain = None
         if environments.strain is not None and volume is not None:
-            strain = environments.strain
-            strain = strain - (strain @ u.unsqueeze(-1)) * u.unsqueeze(1)
+            strain = _tangential(environments.strain, u) / volume
+        found = u.new_zeros(1 + 3 * n + 6, self.size)
+        energy, forces, stress = found.split([1, 3 * n, 6])
+        edges = torch.searchsorted(home, torch.arange(len(u) + 1)).tolist()
         for species, points in self.inducing.items():
             mine = (environments.species == species).nonzero().squeeze(1)
             if not len(mine):
                 continue
             columns = slice(self._begin[species], self._begin[species] + len(points))
             similar = u[mine] @ points.mT
-            energy[0, columns] = (similar**self.zeta).sum(0)
-            weight = u.new_zeros(len(u), len(points))
-            weight[mine] = (
-                self.zeta * similar ** (self.zeta - 1) / norm[mine].unsqueeze(1)
-            )
-            pairs = (environments.species[home] == species).nonzero().squeeze(1)
-            if len(pairs):
-                atom = environments.pair_atom[pairs]
-                forces[:, columns] = _scattered(
-                    slopes[pairs], points, weight, home[pairs], atom, n
+            powers = similar ** (self.zeta - 1)
+            energy[0, columns] = (powers * similar).sum(0)
+            weight = powers * (self.zeta / norm[mine]).unsqueeze(1)
+            pull = u.new_zeros(n, 3 * len(points))
+            for e, scales in zip(mine.tolist(), weight, strict=True):
+                pairs = slice(edges[e], edges[e + 1])
+                known = points.mT * scales
+                each = slopes[pairs].flatten(0, 1) @ known
+                pull.index_add_(
+                    0, environments.pair_atom[pairs], each.view(-1, pull.shape[1])
                 )
-            if strain is not None:
-                stress[:, columns] = torch.einsum(
-                    "evm,em->vm", strain[mine] @ points.mT, weight[mine]
-                ) / float(volume or 1.0)
-        found = [energy, -forces, stress]
-        whitened = self._whiten(torch.cat(found))
-        energy, forces, stress = whitened.split([1, 3 * n, 6])
+                if strain is not None:
+                    stress[:, columns] += strain[e] @ known
+            forces[:, columns] = -pull.view(3 * n, -1)
+        energy, forces, stress = self._whiten(found).split([1, 3 * n, 6])
         return FeatureRows(
             energy.squeeze(0), forces, None if strain is None else stress
         )
@@ -310,19 +303,8 @@ def _power_gram(points: Float[Tensor, "m p"], zeta: int) -> Float[Tensor, "m m"]
     return (points @ points.mT) ** zeta
 
 
-def _scattered(
-    slopes: Float[Tensor, "k 3 p"],
-    points: Float[Tensor, "m p"],
-    weight: Float[Tensor, "n_env m"],
-    environment: Int[Tensor, " k"],
-    atom: Int[Tensor, " k"],
-    n_atoms: int,
-) -> Float[Tensor, "c m"]:
-    """sum over pairs of (slope . z) weight[environment], at the coordinates of an atom."""
-    k = len(atom)
-    terms = (slopes.reshape(3 * k, -1) @ points.mT).reshape(k, 3, -1)
-    terms *= weight[environment].unsqueeze(1)
-    sums = csr_array((np.ones(k), (atom.numpy(), np.arange(k))), shape=(n_atoms, k))
-    return torch.from_numpy(sums @ terms.reshape(k, -1).numpy()).reshape(
-        3 * n_atoms, -1
-    )
+def _tangential(
+    slopes: Float[Tensor, "k c p"], u: Float[Tensor, "k p"]
+) -> Float[Tensor, "k c p"]:
+    """The part of the slopes of q that turns u = q / |q|."""
+    return slopes - (slopes @ u.unsqueeze(-1)) * u.unsqueeze(1)
