@@ -73,20 +73,23 @@ def learn(
     n_atoms = len(model.structures[0])
     left_out: dict[str, LeftOut] = {}
     factors: dict[str, Recalibration] = {}
+    scales: dict[str, dict[str, float]] = {}
     for mode in MODES:
         if isinstance(model, WeightPotential):
             found = leave_out(
                 model.kept, model.weights, model.hyperparameters, mode=mode
             )
-            left_out[mode] = found.of_one_size(n_atoms)
             factors[mode] = found.recalibration()
+            left_out[mode] = found.of_one_size(n_atoms, factors[mode])
+            scales[mode] = {"energy": 1.0, "forces": 1.0}
         else:
             left_out[mode] = leave_one_out(model, mode=mode)
             factors[mode] = left_out[mode].recalibration()
+            scales[mode] = vars(factors[mode])
     model = model.with_recalibrations(factors)
     mode = "at_hand" if len(model.levels) > 1 else "standalone"
     record: dict[str, Any] = {
-        "loo": left_out_summary(left_out[mode], vars(factors[mode]), n_atoms),
+        "loo": left_out_summary(left_out[mode], scales[mode], n_atoms),
         "loo_mode": mode,
         "recalibration": {name: vars(factor) for name, factor in factors.items()},
         "jitter": model.jitter,

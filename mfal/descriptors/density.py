@@ -283,8 +283,9 @@ def densities(
         shells = []
         for s in range(n_species):
             begin, end = (edges[chunk * n_species + s + k][:, None] for k in range(2))
-            where = begin + np.arange(int((end - begin).max()))
-            where = torch.from_numpy(np.where(where < end, where, len(pairs.atom)))
+            places = begin + np.arange(int((end - begin).max()))
+            places = np.where(places < end, places, len(pairs.atom))
+            where = torch.from_numpy(places)
             radial = basis.radial(distance[where])
             angular = basis.angular(vector[where])
             for order, of_m, columns in basis.orders():

@@ -48,6 +48,8 @@ class Soap:
 
     Args:
         species: chemical symbols that may occur in a structure.
+        max_radial: number of radial functions; like `max_angular` and `width` one
+            for all cutoffs, or one for each.
 
     Raises:
         ValueError: no or unknown species, a length that is not positive, a structure
@@ -60,9 +62,9 @@ class Soap:
         species: Sequence[str],
         *,
         cutoffs: Sequence[float] = (5.0,),
-        max_radial: int = 8,
-        max_angular: int = 6,
-        width: float = 0.5,
+        max_radial: int | Sequence[int] = 8,
+        max_angular: int | Sequence[int] = 6,
+        width: float | Sequence[float] = 0.5,
         smoothing: float = 0.5,
         exponent: float = 4.0,
         scale: float = 2.0,
@@ -71,21 +73,25 @@ class Soap:
         unknown = [s for s in species if s not in atomic_numbers]
         if not species or unknown:
             raise ValueError(f"give chemical symbols as species, got {list(species)}")
-        lengths = {"width": width, "smoothing": smoothing, "scale": scale}
+        radials = _per_cutoff("max_radial", max_radial, len(cutoffs))
+        angulars = _per_cutoff("max_angular", max_angular, len(cutoffs))
+        widths = _per_cutoff("width", width, len(cutoffs))
+        lengths = {"width": min(widths, default=1.0), "smoothing": smoothing}
+        lengths |= {"scale": scale}
         lengths |= {f"cutoff {k}": c for k, c in enumerate(cutoffs)}
         for name, length in lengths.items():
             if not length > 0:
                 raise ValueError(f"{name} must be a positive length (A), got {length}")
-        if not cutoffs or max_radial < 1 or max_angular < 0:
+        if not cutoffs or min(radials) < 1 or min(angulars) < 0:
             raise ValueError(
                 "give at least one cutoff, max_radial >= 1 and max_angular >= 0"
             )
         self.species = tuple(sorted(set(species), key=lambda s: atomic_numbers[s]))
         self.cutoffs = tuple(float(c) for c in cutoffs)
-        self._options: dict[str, float] = {
-            "max_radial": max_radial,
-            "max_angular": max_angular,
-            "width": width,
+        self._options: dict[str, Any] = {
+            "max_radial": max_radial if isinstance(max_radial, int) else radials,
+            "max_angular": max_angular if isinstance(max_angular, int) else angulars,
+            "width": width if isinstance(width, float | int) else widths,
             "smoothing": smoothing,
             "exponent": exponent,
             "scale": scale,
@@ -99,7 +105,7 @@ class Soap:
                 },
                 "density": {
                     "type": "Gaussian",
-                    "width": width,
+                    "width": spread,
                     "center_atom_weight": centre_weight,
                     "scaling": {
                         "type": "Willatt2018",
@@ -110,22 +116,29 @@ class Soap:
                 },
                 "basis": {
                     "type": "TensorProduct",
-                    "max_angular": max_angular,
-                    "radial": {"type": "Gto", "max_radial": max_radial - 1},
+                    "max_angular": l_max,
+                    "radial": {"type": "Gto", "max_radial": n_max - 1},
                 },
             }
-            for cutoff in self.cutoffs
+            for cutoff, spread, n_max, l_max in zip(
+                self.cutoffs, widths, radials, angulars, strict=True
+            )
         ]
         self._calculators = [SoapPowerSpectrum(**h) for h in hypers]
-        self._bases = [DensityBasis(h, max_radial, max_angular) for h in hypers]
+        self._bases = [
+            DensityBasis(*each) for each in zip(hypers, radials, angulars, strict=True)
+        ]
         self._known: tuple[Tensor, list[Contraction]] | None = None
         self._numbers = [atomic_numbers[s] for s in self.species]
-        self._layout = _Layout(self._numbers, max_radial, max_angular)
+        begin, self._layouts = 0, []
+        for n_max, l_max in zip(radials, angulars, strict=True):
+            self._layouts.append(_Layout(self._numbers, n_max, l_max, begin))
+            begin = self._layouts[-1].end
 
     @property
     def size(self) -> int:
         """Number of entries of the descriptor of one environment."""
-        return self._layout.size * len(self.cutoffs)
+        return self._layouts[-1].end
 
     def specification(self) -> dict[str, object]:
         """The name of the descriptor, its species, cutoffs and options."""
@@ -149,11 +162,9 @@ class Soap:
         values = np.zeros((n, self.size))
         gradients = np.zeros((len(centre), 3, self.size))
         strain = np.zeros((n, 6, self.size))
-        for k, blocks in enumerate(parts):
+        for layout, blocks in zip(self._layouts, parts, strict=True):
             for key, block in blocks:
-                columns, rows, weights = self._layout.columns(key, block.properties)
-                begin = k * self._layout.size
-                columns = slice(columns.start + begin, columns.stop + begin)
+                columns, rows, weights = layout.columns(key, block.properties)
                 who = block.samples.values[:, 1]
                 values[who, columns] = block.values[:, rows] * weights
                 slope = block.gradient("positions")
@@ -181,11 +192,9 @@ class Soap:
         """The descriptors without gradients."""
         self._check(atoms)
         values = np.zeros((len(atoms), self.size))
-        for k, calculator in enumerate(self._calculators):
+        for layout, calculator in zip(self._layouts, self._calculators, strict=True):
             for key, block in self._blocks(calculator, atoms, []):
-                columns, rows, weights = self._layout.columns(key, block.properties)
-                begin = k * self._layout.size
-                columns = slice(columns.start + begin, columns.stop + begin)
+                columns, rows, weights = layout.columns(key, block.properties)
                 who = block.samples.values[:, 1]
                 values[who, columns] = block.values[:, rows] * weights
         return torch.from_numpy(values)
@@ -301,15 +310,11 @@ class Soap:
     def _contractions(self, projection: Float[Tensor, "d p"]) -> list[Contraction]:
         """The tensors of a projection for each cutoff; those of the last are kept."""
         if self._known is None or self._known[0] is not projection:
-            n_max = int(self._options["max_radial"])
-            l_max = int(self._options["max_angular"])
             parts = []
-            for k in range(len(self.cutoffs)):
-                blocks = {
-                    pair: projection[k * self._layout.size :][rows]
-                    for pair, rows in self._layout.pairs()
-                }
-                parts.append(Contraction(blocks, len(self._numbers), n_max, l_max))
+            for layout, basis in zip(self._layouts, self._bases, strict=True):
+                blocks = {pair: projection[rows] for pair, rows in layout.pairs()}
+                shape = (len(self._numbers), basis.n_max, basis.l_max)
+                parts.append(Contraction(blocks, *shape))
             self._known = (projection, parts)
         return self._known[1]
 
@@ -350,17 +355,19 @@ class Soap:
 class _Layout:
     """Where the entries of a block of featomic stand in the descriptor of all species."""
 
-    def __init__(self, numbers: list[int], max_radial: int, max_angular: int) -> None:
+    def __init__(
+        self, numbers: list[int], max_radial: int, max_angular: int, begin: int
+    ) -> None:
         n, n_l = max_radial, max_angular + 1
         self._offset: dict[tuple[int, int], int] = {}
         self._order = list(numbers)
         self._like, self._unlike = n * (n + 1) // 2 * n_l, n * n * n_l
-        offset = 0
+        offset = begin
         for i, a in enumerate(numbers):
             for b in numbers[i:]:
                 self._offset[a, b] = offset
                 offset += self._like if a == b else self._unlike
-        self.size = offset
+        self.end = offset
 
     def pairs(self) -> Iterator[tuple[tuple[int, int], slice]]:
         """Positions of two species (a <= b) in the list, and their columns."""
@@ -390,6 +397,20 @@ def soap_from_specification(specification: Mapping[str, Any]) -> Soap:
     """The descriptor that `Soap.specification` describes."""
     options = {k: v for k, v in specification.items() if k not in ("name", "species")}
     return Soap(specification["species"], **options)
+
+
+def _per_cutoff(name: str, given: Any, n: int) -> list[Any]:
+    """One value for each cutoff, from one for all or from as many.
+
+    Raises:
+        ValueError: another number of values.
+    """
+    values = [given] * n if np.ndim(given) == 0 else list(given)
+    if len(values) != n:
+        raise ValueError(
+            f"give one {name} for all or one for each of the {n} cutoffs, got {values}"
+        )
+    return values
 
 
 def _plain(atoms: Atoms, cutoff: float) -> Atoms:

@@ -148,12 +148,14 @@ class FeatureMap:
         )
 
     def unexplained(
-        self, environments: Sequence[Environments], scale: Float[Tensor, " blocks"]
-    ) -> float:
-        """Prior variance of the energy of a structure that no feature carries (eV^2)."""
-        return sum(
-            float(s.square() * features.unexplained(e).sum().clamp_min(0.0))
-            for s, (_, features), e in zip(scale, self.parts, environments, strict=True)
+        self, environments: Sequence[Environments]
+    ) -> Float[Tensor, " blocks"]:
+        """Prior variance of the energy of a structure that no feature carries (s = 1)."""
+        return torch.stack(
+            [
+                features.unexplained(e).sum().clamp_min(0.0)
+                for (_, features), e in zip(self.parts, environments, strict=True)
+            ]
         )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfal.data import QUANTITIES, Label, LabelledDataset
+from mfal.descriptors.environments import Environments
 from mfal.models.feature_map import FeatureMap
 from mfal.models.features import FeatureRows
 from mfal.models.moments import ALONE, Group, RowBuffer, Rows, Statistics, merged
@@ -37,11 +38,14 @@ class Configuration:
     n_atoms: int
     species: np.ndarray
     blocks: tuple[Block, ...]
+    unexplained: np.ndarray
+    """Prior variance of the energy that the features of each block do not carry."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as arrays: each tensor on its way to a process holds a file open."""
         arrays = [(group, augmented.numpy()) for group, augmented in self.blocks]
-        return _configuration, (self.structure, self.n_atoms, self.species, arrays)
+        first = (self.structure, self.n_atoms, self.species)
+        return _configuration, (*first, arrays, self.unexplained)
 
 
 @dataclass
@@ -102,9 +106,10 @@ def _configuration(
     n_atoms: int,
     species: np.ndarray,
     arrays: list[tuple[Group, np.ndarray]],
+    unexplained: np.ndarray,
 ) -> Configuration:
     blocks = tuple(Block(group, torch.from_numpy(array)) for group, array in arrays)
-    return Configuration(structure, n_atoms, species, blocks)
+    return Configuration(structure, n_atoms, species, blocks, unexplained)
 
 
 def _gather_part(
@@ -126,14 +131,17 @@ def _gather_part(
         }
         if labels:
             atoms = dataset.structures[i]
-            blocks = label_blocks(atoms, labels, feature_map, reference)
+            strain = any(label.stress is not None for label in labels.values())
+            environments = feature_map.environments(atoms, strain=strain)
+            blocks = label_blocks(atoms, labels, feature_map, reference, environments)
             n = len(atoms)
             for group, rows in blocks:
                 log_atoms = float(np.log(n)) if group.quantity == 0 else 0.0
                 buffer.add(group, rows, log_atoms)
             if i in keep:
                 lasting = tuple(Block(g, _on_own_pages(rows)) for g, rows in blocks)
-                kept.append(Configuration(i, n, atoms.numbers.copy(), lasting))
+                left = feature_map.unexplained(environments).numpy()
+                kept.append(Configuration(i, n, atoms.numbers.copy(), lasting, left))
         if progress is not None:
             progress(done, len(indices))
     return Gathered(buffer.flush(), kept)
@@ -144,16 +152,18 @@ def label_blocks(
     labels: Mapping[int, Label],
     feature_map: FeatureMap,
     reference: Float[Tensor, "levels s"],
+    environments: Sequence[Environments],
 ) -> list[Block]:
     """The rows of the labels of one structure, each given the nearest label below.
+
+    `environments` are those of the feature map, with strain if a label has a stress.
 
     Raises:
         ValueError: a stress of a structure that is not periodic in all directions; a
             label with a standard deviation of its own below another label.
     """
-    strain = any(label.stress is not None for label in labels.values())
     _check_own_sigmas(labels)
-    rows = feature_map.rows(atoms, strain=strain)
+    rows = feature_map.rows(atoms, environments)
     counts = feature_map.counts(atoms)
     blocks = []
     for level, label in labels.items():

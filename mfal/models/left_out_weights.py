@@ -20,7 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfal.kernels import path_weights
-from mfal.models.calibration import Recalibration, coverage_factor
+from mfal.models.calibration import (
+    Recalibration,
+    component_factors,
+    coverage_factor,
+    t_loss,
+)
 from mfal.models.cholesky import factorise
 from mfal.models.gathering import Configuration
 from mfal.models.leave_out import LeftOut
@@ -29,14 +34,24 @@ from mfal.models.weights import (
     Weights,
     group_variance,
     level_rows,
+    unexplained_variance,
 )
 
 LEAST_CONFIGURATIONS = 5
+"""Fewer say nothing of error bars."""
+
+ENOUGH_CONFIGURATIONS = 20
+"""From so many on the epistemic sigma and the noise get factors of their own."""
+
+UNEXPLAINED = (1.0, 0.3, 0.1, 0.03, 0.0)
+"""Candidates for the share of what no feature carries in the sigma of energies."""
 
 CANCELLATION = 1e-7
 """Share of the noise below which N - H has lost too many digits."""
 
 QUANTITY_NAMES = ("energy", "forces", "stress")
+
+_Arrays = dict[str, list[np.ndarray]]
 
 
 @dataclass
@@ -44,13 +59,37 @@ class LeftOutWeights:
     """Residuals (label minus prediction) and sigmas of labels, by quantity.
 
     Energies in eV per sqrt(n_atoms), of each structure one; forces in eV/A, stresses in
-    eV/A^3, a flat array per structure. `structure` and `n_atoms` go with each entry.
+    eV/A^3, a flat array per structure. The sigma of a residual has three parts: that of
+    the weights (`epistemic`), that of energies which no feature carries (`unexplained`,
+    else zero), and `noise`. `structure` and `n_atoms` go with each entry.
     """
 
-    residual: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    sigma: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    residual: _Arrays = field(default_factory=dict)
+    epistemic: _Arrays = field(default_factory=dict)
+    unexplained: _Arrays = field(default_factory=dict)
+    noise: _Arrays = field(default_factory=dict)
     structure: dict[str, list[int]] = field(default_factory=dict)
     n_atoms: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def sigma(self) -> _Arrays:
+        """Standard deviations as the model says, without recalibration."""
+        return self.calibrated_sigma(Recalibration())
+
+    def calibrated_sigma(self, factor: Recalibration) -> _Arrays:
+        """Standard deviations of the residuals with these factors on their parts."""
+        found: _Arrays = {}
+        for q in self.residual:
+            known, noise = factor.on_sigma(q), factor.on_noise(q)
+            found[q] = [
+                np.sqrt(
+                    known**2 * (e**2 + (factor.unexplained * u) ** 2) + (noise * n) ** 2
+                )
+                for e, u, n in zip(
+                    self.epistemic[q], self.unexplained[q], self.noise[q], strict=True
+                )
+            ]
+        return found
 
     def mae(self, quantity: str) -> float:
         """Mean absolute error: energies in eV per atom."""
@@ -65,11 +104,11 @@ class LeftOutWeights:
         part = LeftOutWeights()
         for quantity, structures in self.structure.items():
             where = [k for k, i in enumerate(structures) if i in chosen]
-            if where:
-                part.residual[quantity] = [self.residual[quantity][k] for k in where]
-                part.sigma[quantity] = [self.sigma[quantity][k] for k in where]
-                part.structure[quantity] = [structures[k] for k in where]
-                part.n_atoms[quantity] = [self.n_atoms[quantity][k] for k in where]
+            if not where:
+                continue
+            for name in vars(self):
+                entries = getattr(self, name)[quantity]
+                getattr(part, name)[quantity] = [entries[k] for k in where]
         return part
 
     def suspects(self, above: float = 6.0) -> list[dict[str, Any]]:
@@ -79,17 +118,13 @@ class LeftOutWeights:
         counts, and of the many components of forces and stresses four times as much
         is let pass. Wrong units, another zero of energy, a calculation that went astray.
         """
-        found = []
+        found, sigmas = [], self.sigma
         for quantity, errors in self.residual.items():
+            sigma = sigmas[quantity]
             worst = np.array(
-                [
-                    np.max(np.abs(e / s))
-                    for e, s in zip(errors, self.sigma[quantity], strict=True)
-                ]
+                [np.max(np.abs(e / s)) for e, s in zip(errors, sigma, strict=True)]
             )
-            every = np.abs(
-                np.concatenate(errors) / np.concatenate(self.sigma[quantity])
-            )
+            every = np.abs(np.concatenate(errors) / np.concatenate(sigma))
             every = every[every > 1e-3]
             usual = float(np.median(every)) / 0.6745 if len(every) else 1.0
             limit = above * max(usual, 1e-12) * (1.0 if quantity == "energy" else 4.0)
@@ -103,34 +138,72 @@ class LeftOutWeights:
                 )
         return sorted(found, key=lambda s: -float(s["error_over_usual"]))
 
-    def of_one_size(self, n_atoms: int) -> LeftOut:
+    def of_one_size(self, n_atoms: int, factor: Recalibration) -> LeftOut:
         """The energies (eV) and forces of structures that all have so many atoms."""
         forces = (-1, n_atoms, 3)
+        parts = (self.residual, self.calibrated_sigma(factor))
         return LeftOut(
-            *(self._joined(k, "energy", (-1,)) * n_atoms**0.5 for k in range(2)),
-            *(self._joined(k, "forces", forces) for k in range(2)),
+            *(_joined(part, "energy", (-1,)) * n_atoms**0.5 for part in parts),
+            *(_joined(part, "forces", forces) for part in parts),
         )
-
-    def _joined(self, which: int, quantity: str, shape: tuple[int, ...]) -> np.ndarray:
-        parts = (self.residual, self.sigma)[which].get(quantity, [])
-        if not parts:
-            return np.zeros((0, *shape[1:]))
-        return np.concatenate(parts).reshape(shape)
 
     def recalibration(self) -> Recalibration:
-        """Factors on sigma that bring the coverages of left-out labels nearest to nominal.
+        """Factors on the parts of sigma that make the left-out residuals usual ones.
 
-        The misfit of a sparse model has heavy tails (a few surfaces among many cells of
-        the bulk), which would take the root mean square of the residuals for all. A
-        quantity with fewer than five configurations keeps the factor one.
+        The misfit of a sparse model is not white: it grows with the epistemic sigma,
+        and has heavy tails (a few surfaces among many cells of the bulk). From
+        `ENOUGH_CONFIGURATIONS` on sigma and noise get factors of their own
+        (`component_factors`), else one for both (`coverage_factor`); a quantity with
+        fewer than five configurations keeps the factor one. Of what no feature carries
+        the largest share is kept that explains the residuals as well as the best one,
+        within a standard error.
         """
-        return Recalibration(
-            **{
-                q: coverage_factor(np.concatenate(r) / np.concatenate(self.sigma[q]))
-                for q, r in self.residual.items()
-                if len(r) >= LEAST_CONFIGURATIONS
-            }
-        )
+        factors: dict[str, float] = {}
+        for q, residuals in self.residual.items():
+            if len(residuals) < LEAST_CONFIGURATIONS:
+                continue
+            r = np.concatenate(residuals)
+            known, left, noise = (
+                np.concatenate(part[q])
+                for part in (self.epistemic, self.unexplained, self.noise)
+            )
+            if len(residuals) < ENOUGH_CONFIGURATIONS:
+                total = np.sqrt(known**2 + left**2 + noise**2)
+                factors[q] = coverage_factor(r / total)
+                continue
+            shares = UNEXPLAINED if left.any() else (1.0,)
+            share, (a, b) = _largest_share(r, known, left, noise, shares)
+            factors |= {q: float(a), f"{q}_noise": float(b)}
+            if left.any():
+                factors["unexplained"] = share
+        return Recalibration(**factors)
+
+
+def _largest_share(
+    residual: np.ndarray,
+    known: np.ndarray,
+    left: np.ndarray,
+    noise: np.ndarray,
+    shares: Sequence[float],
+) -> tuple[float, Float[np.ndarray, " 2"]]:
+    """The largest share of `left` that is as good as the best within a standard error."""
+    found, losses = {}, {}
+    for share in shares:
+        both = np.hypot(known, share * left)
+        a, b = found[share] = component_factors(residual, (both, noise))
+        losses[share] = t_loss(residual, np.hypot(a * both, b * noise))
+    best = min(shares, key=lambda s: losses[s].mean())
+    for share in sorted(shares, reverse=True):
+        apart = losses[share] - losses[best]
+        if apart.mean() <= apart.std() / np.sqrt(len(apart)):
+            return share, found[share]
+    return best, found[best]
+
+
+def _joined(part: _Arrays, quantity: str, shape: tuple[int, ...]) -> np.ndarray:
+    if not part.get(quantity):
+        return np.zeros((0, *shape[1:]))
+    return np.concatenate(part[quantity]).reshape(shape)
 
 
 def leave_out(
@@ -188,13 +261,27 @@ def leave_out(
             (z, torch.cat(z_values)),
         )
         sizes = [len(t.augmented) for t in targets]
-        sigma = (variance + torch.cat(z_noises)).sqrt()
-        for target, r, s in zip(
-            targets, residual.split(sizes), sigma.split(sizes), strict=True
+        unexplained = unexplained_variance(
+            torch.from_numpy(configuration.unexplained),
+            h,
+            path,
+            top,
+            0 if mode == "at_hand" else -1,
+        )
+        for target, r, v, noise in zip(
+            targets,
+            residual.split(sizes),
+            variance.split(sizes),
+            z_noises,
+            strict=True,
         ):
             name = QUANTITY_NAMES[target.group.quantity]
+            left = unexplained.expand(len(r)) / configuration.n_atoms
+            left = left if name == "energy" else torch.zeros_like(r)
             found.residual.setdefault(name, []).append(r.numpy())
-            found.sigma.setdefault(name, []).append(s.numpy())
+            found.epistemic.setdefault(name, []).append(v.clamp_min(0).sqrt().numpy())
+            found.unexplained.setdefault(name, []).append(left.sqrt().numpy())
+            found.noise.setdefault(name, []).append(noise.sqrt().numpy())
             found.structure.setdefault(name, []).append(configuration.structure)
             found.n_atoms.setdefault(name, []).append(configuration.n_atoms)
     return found

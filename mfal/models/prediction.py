@@ -69,13 +69,14 @@ class StructurePrediction:
         return StructurePrediction(**shaped)
 
     def scaled(self, factor: Recalibration) -> "StructurePrediction":
-        """With the sigmas of energy, forces and stress times their factors."""
+        """With the sigmas and the noise of each quantity times their factors."""
         changes = {}
         for quantity in ("energy", "forces", "stress"):
-            for kind in ("sigma", "noise"):
+            factors = (factor.on_sigma(quantity), factor.on_noise(quantity))
+            for kind, times in zip(("sigma", "noise"), factors, strict=True):
                 value = getattr(self, f"{quantity}_{kind}")
                 if value is not None:
-                    changes[f"{quantity}_{kind}"] = value * getattr(factor, quantity)
+                    changes[f"{quantity}_{kind}"] = value * times
         return replace(self, **changes)
 
     def total_sigma(self, quantity: str) -> Any:
@@ -147,11 +148,14 @@ def cartesian(
         columns["forces_sigma"].append(_root(((u @ inner) * u).sum(1)).reshape(-1, 3))
         spread = (u.square() @ noise[forces]).sqrt()
         columns["forces_noise"].append(spread.reshape(-1, 3).numpy())
-    scale = {"energy": factor.energy, "forces": factor.forces}
+    times = {
+        f"{quantity}_{kind}": of(quantity)
+        for quantity in ("energy", "forces")
+        for kind, of in (("sigma", factor.on_sigma), ("noise", factor.on_noise))
+    }
     return Prediction(
         **{
-            name: np.array(values)
-            * (1.0 if name in scale else scale[name.split("_")[0]])
+            name: np.array(values) * times.get(name, 1.0)
             for name, values in columns.items()
         }
     )

@@ -41,6 +41,7 @@ from mfal.models.weights import (
     Weights,
     level_rows,
     posterior,
+    unexplained_variance,
 )
 
 
@@ -224,7 +225,11 @@ class WeightPotential:
         return StructurePredictions(
             [
                 self._predict(
-                    atoms, index, None if at_hand is None else at_hand[i], low
+                    atoms,
+                    index,
+                    None if at_hand is None else at_hand[i],
+                    low,
+                    factor.unexplained,
                 ).scaled(factor)
                 for i, atoms in enumerate(structures)
             ]
@@ -250,7 +255,12 @@ class WeightPotential:
         return StructurePrediction(zero + energy, forces.numpy(), stress)
 
     def _predict(
-        self, atoms: Atoms, level: int, at_hand: Label | None, low: int
+        self,
+        atoms: Atoms,
+        level: int,
+        at_hand: Label | None,
+        low: int,
+        unexplained_factor: float,
     ) -> StructurePrediction:
         environments = self.feature_map.environments(atoms)
         rows = self.feature_map.rows(atoms, environments)
@@ -287,9 +297,13 @@ class WeightPotential:
                 variance = variance + inherited * (n if name == "energy" else 1)
             if name == "energy":
                 noise = n * noise
-                for m in range(below + 1, level + 1):
-                    unexplained = self.feature_map.unexplained(environments, h.scale[m])
-                    variance = variance + self.path[level, m] ** 2 * unexplained
+                variance = variance + unexplained_factor**2 * unexplained_variance(
+                    self.feature_map.unexplained(environments),
+                    h,
+                    self.path,
+                    level,
+                    below,
+                )
             found[name] = mean.numpy()
             found[f"{name}_sigma"] = variance.clamp_min(0.0).sqrt().numpy()
             found[f"{name}_noise"] = noise.sqrt().expand(len(mean)).numpy()

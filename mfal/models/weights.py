@@ -144,6 +144,18 @@ def group_variance(
     return (path[group.level, span].square() * noise).sum() + group.sigma**2
 
 
+def unexplained_variance(
+    unexplained: Float[Tensor, " blocks"],
+    h: WeightHyperparameters,
+    path: Float[Tensor, "levels levels"],
+    level: int,
+    below: int = -1,
+) -> Float[Tensor, ""]:
+    """Variance of an energy that no feature carries: sum_m c_lm^2 sum_b s_mb^2 u_b."""
+    span = slice(below + 1, level + 1)
+    return path[level, span].square() @ (h.scale[span].square() @ unexplained)
+
+
 def log_evidence(
     statistics: Statistics, prior: Prior, h: WeightHyperparameters
 ) -> Float[Tensor, ""]:

@@ -24,7 +24,12 @@ from mfal import LabelledDataset
 from mfal.kernels import path_weights
 from mfal.models.calibration import coverage_factor
 from mfal.models.gathering import gather, observed, quantity_rows
-from mfal.models.left_out_weights import leave_out, left_out_errors
+from mfal.models.left_out_weights import (
+    ENOUGH_CONFIGURATIONS,
+    LeftOutWeights,
+    leave_out,
+    left_out_errors,
+)
 from mfal.models.weights import Prior, level_rows, posterior
 
 FEATURE_MAP = small_map(structures_of(4), 5)
@@ -57,10 +62,13 @@ def without(dataset, structure, from_level):
     return LabelledDataset(dataset.structures, dataset.fidelities, labels)
 
 
+PARTS = ("residual", "epistemic", "noise")
+
+
 def refitted(dataset, reference, h, mode):
     """Residuals, sigmas and structures by fitting the weights anew."""
     path, top = path_weights(h.rho), len(dataset.levels) - 1
-    found = {"residual": {}, "sigma": {}, "structure": {}, "n_atoms": {}}
+    found = {name: {} for name in (*PARTS, "structure", "n_atoms")}
     for i in range(len(dataset)):
         label, low = dataset.label(i, dataset.highest), dataset.label(i, "low")
         if label is None or (mode == "at_hand" and low is None):
@@ -83,9 +91,10 @@ def refitted(dataset, reference, h, mode):
             squares = (path[top] * h.noise[:, number])[below + 1 :].square().sum()
             n = len(atoms) if name == "energy" else 1
             own = label.sigma.get(name, 0.0) ** 2
-            variance = epistemic + n * squares + own
+            noise = (n * squares + own).expand(len(rest))
             found["residual"].setdefault(name, []).append(rest / math.sqrt(n))
-            found["sigma"].setdefault(name, []).append((variance / n).sqrt())
+            found["epistemic"].setdefault(name, []).append((epistemic / n).sqrt())
+            found["noise"].setdefault(name, []).append((noise / n).sqrt())
             found["structure"].setdefault(name, []).append(i)
             found["n_atoms"].setdefault(name, []).append(len(atoms))
     return found
@@ -109,7 +118,7 @@ def test_residuals_and_sigmas_are_those_of_fitting_anew(n_levels, mode, own):
     assert found.structure == expected["structure"]
     assert found.n_atoms == expected["n_atoms"]
     for name in expected["residual"]:
-        for field in ("residual", "sigma"):
+        for field in PARTS:
             got, want = getattr(found, field)[name], expected[field][name]
             for a, b in zip(got, want, strict=True):
                 np.testing.assert_allclose(a, b.numpy(), rtol=1e-6, atol=1e-9)
@@ -126,14 +135,75 @@ def test_mean_errors_are_per_atom_for_energies():
     assert found.mae("forces") == pytest.approx(np.abs(flat).mean())
 
 
-def test_recalibration_is_that_of_the_standardised_residuals():
+def test_few_configurations_get_one_factor_for_all_of_sigma():
     *_, found = left_out(MANY[1], "standalone")
+    assert len(found.residual["forces"]) < ENOUGH_CONFIGURATIONS
     factors = found.recalibration()
     for name in ("energy", "forces"):
         z = np.concatenate(found.residual[name]) / np.concatenate(found.sigma[name])
-        assert getattr(factors, name) == coverage_factor(z)
+        assert factors.on_sigma(name) == coverage_factor(z)
+        assert factors.on_noise(name) == coverage_factor(z)
     assert len(found.residual["stress"]) < 5
     assert factors.stress == 1.0
+
+
+def made_up(truth, n_structures=60, n_rows=40, seed=0):
+    """Residuals whose scale is a known combination of epistemic, unexplained, noise."""
+    rng = np.random.default_rng(seed)
+    found = LeftOutWeights()
+    for i in range(n_structures):
+        known = rng.lognormal(-3.0, 1.0, n_rows)
+        left = rng.lognormal(-2.0, 1.0, n_rows)
+        noise = np.full(n_rows, 0.03)
+        a, share, b = truth
+        scale = np.sqrt(a**2 * (known**2 + (share * left) ** 2) + (b * noise) ** 2)
+        parts = {
+            "residual": scale * rng.normal(size=n_rows),
+            "epistemic": known,
+            "unexplained": left,
+            "noise": noise,
+        }
+        for name, values in parts.items():
+            getattr(found, name).setdefault("energy", []).append(values)
+        found.structure.setdefault("energy", []).append(i)
+        found.n_atoms.setdefault("energy", []).append(1)
+    return found
+
+
+@pytest.mark.parametrize("truth", [(3.0, 0.0, 2.0), (0.4, 1.0, 2.0), (1.0, 0.3, 1.0)])
+def test_recalibration_finds_what_the_misfit_follows(truth):
+    factors = made_up(truth).recalibration()
+    assert factors.energy == pytest.approx(truth[0], rel=0.1)
+    assert factors.unexplained == truth[1]
+    assert factors.on_noise("energy") == pytest.approx(truth[2], rel=0.15)
+
+
+def test_recalibrated_sigmas_cover_what_they_say():
+    found, other = (made_up((5.0, 0.3, 0.4), seed=s) for s in (0, 1))
+    sigma = np.concatenate(other.calibrated_sigma(found.recalibration())["energy"])
+    inside = np.abs(np.concatenate(other.residual["energy"])) < sigma
+    assert inside.mean() == pytest.approx(0.683, abs=0.02)
+    raw = np.concatenate(other.sigma["energy"])
+    assert np.mean(np.abs(np.concatenate(other.residual["energy"])) < raw) < 0.6
+
+
+def test_a_few_wild_residuals_do_not_widen_all_error_bars():
+    plain, wild = made_up((2.0, 0.0, 1.0)), made_up((2.0, 0.0, 1.0))
+    for k in range(0, 60, 20):
+        wild.residual["energy"][k][:2] *= 100
+    one, other = plain.recalibration(), wild.recalibration()
+    assert other.energy == pytest.approx(one.energy, rel=0.05)
+    assert other.on_noise("energy") == pytest.approx(one.on_noise("energy"), rel=0.1)
+
+
+def test_a_part_keeps_all_that_goes_with_its_structures():
+    found = made_up((1.0, 0.3, 1.0), n_structures=6)
+    part = found.of_structures({1, 4})
+    assert part.structure["energy"] == [1, 4]
+    for name in ("residual", "epistemic", "unexplained", "noise"):
+        for k, i in enumerate((1, 4)):
+            got, want = (getattr(p, name)["energy"] for p in (part, found))
+            np.testing.assert_array_equal(got[k], want[i])
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,13 @@ def check_against_dense(model, dense, atoms, level, at_hand=None):
     c = textbook.recursion(model.hyperparameters.rho, level)
     below = -1 if at_hand is None else at_hand[0]
     left = sum(
-        float(c[m]) ** 2
-        * model.feature_map.unexplained(environments, model.hyperparameters.scale[m])
+        float(c[m] * s) ** 2 * float(u)
         for m in range(below + 1, level + 1)
+        for s, u in zip(
+            model.hyperparameters.scale[m],
+            model.feature_map.unexplained(environments),
+            strict=True,
+        )
     )
     for quantity, (mean, variance) in dense.predict(atoms, level, at_hand).items():
         more = left if quantity == "energy" else 0.0
@@ -610,7 +614,7 @@ def test_recalibration_scales_the_sigmas_of_its_way_of_deployment():
     model = two_levels()
     factors = {
         "standalone": Recalibration(2.0, 3.0, 4.0),
-        "at_hand": Recalibration(5.0, 6.0, 7.0),
+        "at_hand": Recalibration(5.0, 6.0, 7.0, 0.5, 0.6, 0.7),
     }
     scaled = model.with_recalibrations(factors)
     label = Label(-10.0, np.zeros((3, 3)), np.zeros(6))
@@ -619,8 +623,9 @@ def test_recalibration_scales_the_sigmas_of_its_way_of_deployment():
         found = scaled.predict([alloy(7)], at_hand=at_hand)[0]
         raw = scaled.predict([alloy(7)], at_hand=at_hand, calibrated=False)[0]
         for name in QUANTITIES:
-            factor = getattr(factors[mode], name)
-            for kind in ("sigma", "noise"):
+            own = factors[mode]
+            each = (("sigma", own.on_sigma(name)), ("noise", own.on_noise(name)))
+            for kind, factor in each:
                 before = getattr(plain, f"{name}_{kind}")
                 np.testing.assert_allclose(
                     getattr(found, f"{name}_{kind}"), factor * before
@@ -628,6 +633,18 @@ def test_recalibration_scales_the_sigmas_of_its_way_of_deployment():
                 np.testing.assert_array_equal(getattr(raw, f"{name}_{kind}"), before)
             np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
     assert model.recalibrations == {}
+
+
+def test_recalibration_takes_a_share_of_what_no_feature_carries():
+    model = two_levels()
+    sigmas = {}
+    for share in (0.0, 0.3, 1.0):
+        factor = Recalibration(energy=2.0, unexplained=share)
+        scaled = model.with_recalibrations({"standalone": factor})
+        sigmas[share] = scaled.predict([alloy(7)])[0].energy_sigma / 2.0
+    left = sigmas[1.0] ** 2 - sigmas[0.0] ** 2
+    assert left > 1e-3 * sigmas[1.0] ** 2
+    assert sigmas[0.3] ** 2 - sigmas[0.0] ** 2 == pytest.approx(0.09 * left)
 
 
 def test_a_calibrated_model_has_factors_for_each_way_of_deployment():
