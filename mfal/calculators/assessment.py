@@ -52,7 +52,7 @@ def assess(
         )
     structures = [dataset.structures[i] for i in complete]
 
-    def predict(chosen: slice) -> Any:
+    def predict(chosen: slice, **options: Any) -> Any:
         low = (
             None if at_hand is None else [dataset.labels[i, at_hand] for i in complete]
         )
@@ -62,14 +62,16 @@ def assess(
             at_hand=None if low is None else low[chosen],
             at_hand_level=at_hand,
             calibrated=level == model.levels[-1],  # factors are of no other level
+            **options,
         )
 
     found = predict(slice(None))
     labels = [dataset.labels[i, level] for i in complete]
     seen = model.seen(level)
-    bare: Callable[[slice], Any] = predict
-    if at_hand is None:
-        bare = partial(_bare, model, structures, level)
+    barred: Callable[[slice], Any] = predict
+    if not isinstance(model, ExactPotential):  # which knows no stress
+        barred = partial(predict, quantities=("energy", "forces"))
+    bare = barred if at_hand is not None else partial(_bare, model, structures, level)
     return {
         "level": level,
         "at_hand": at_hand,
@@ -79,7 +81,7 @@ def assess(
         "n_seen": sum(structure_key(atoms) in seen for atoms in structures),
         **evaluation(found, labels),
         **_seconds_per_atom(
-            {"energy+forces": bare, "energy+forces+uncertainties": predict}, structures
+            {"energy+forces": bare, "energy+forces+uncertainties": barred}, structures
         ),
     }
 

@@ -243,14 +243,13 @@ class Density:
         return across.add_(along.unsqueeze(2) * vector)
 
 
-def stretch(vector: Float[Tensor, "*p 3"]) -> Float[Tensor, "6 c"]:
+def stretch(vector: Float[Tensor, "*b p 3"]) -> Float[Tensor, "*b 6 c"]:
     """dr / dstrain of vectors, the shear strains symmetric; vector before xyz."""
-    vector = vector.reshape(-1, 3)
-    found = vector.new_zeros(6, len(vector), 3)
+    found = vector.new_zeros(*vector.shape[:-2], 6, *vector.shape[-2:])
     for v, (i, j) in enumerate(VOIGT):
-        found[v, :, i] += 0.5 * vector[:, j]
-        found[v, :, j] += 0.5 * vector[:, i]
-    return found.flatten(1)
+        found[..., v, :, i] += 0.5 * vector[..., j]
+        found[..., v, :, j] += 0.5 * vector[..., i]
+    return found.flatten(-2)
 
 
 def densities(

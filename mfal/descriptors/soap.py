@@ -235,8 +235,7 @@ class Soap:
                     own = torch.searchsorted(known, who * n + who)
                     gradients.index_add_(0, own, each.sum(1), alpha=-1.0)
                     if with_strain:
-                        for e, k in enumerate(who):
-                            strains[k] += stretch(shell.vector[e]) @ pulls[e]
+                        strains[who] += stretch(shell.vector) @ pulls
         return Environments(
             values=values,
             species=torch.from_numpy(atoms.numbers).long(),
@@ -289,7 +288,8 @@ class Soap:
                         0, shell.atom.flatten(), pull.flatten(0, 1), alpha=-1.0
                     )
                     if with_strain:
-                        virial += stretch(shell.vector) @ pull.flatten()
+                        moved = stretch(shell.vector.flatten(0, 1))
+                        virial += moved @ pull.flatten()
         return torch.cat(energy), forces, virial if with_strain else None
 
     def _densities(

@@ -204,8 +204,11 @@ class WeightPotential:
         at_hand: Sequence[Label] | None = None,
         at_hand_level: str | None = None,
         calibrated: bool = True,
+        quantities: Sequence[str] = QUANTITIES,
     ) -> StructurePredictions:
         """Energies, forces and stresses at a level with standard deviations.
+
+        Without "stress" among the `quantities` none is computed, which saves time.
 
         With `at_hand`, the labels of the structures themselves at a lower level (the
         lowest, unless `at_hand_level` names one), each structure is conditioned on its
@@ -230,6 +233,7 @@ class WeightPotential:
                     None if at_hand is None else at_hand[i],
                     low,
                     factor.unexplained,
+                    "stress" in quantities,
                 ).scaled(factor)
                 for i, atoms in enumerate(structures)
             ]
@@ -261,13 +265,15 @@ class WeightPotential:
         at_hand: Label | None,
         low: int,
         unexplained_factor: float,
+        stress_too: bool,
     ) -> StructurePrediction:
-        environments = self.feature_map.environments(atoms)
+        environments = self.feature_map.environments(atoms, strain=stress_too)
         rows = self.feature_map.rows(atoms, environments)
         counts = self.feature_map.counts(atoms)
         h, n = self.hyperparameters, len(atoms)
         found: dict[str, np.ndarray] = {}
-        names = ["energy", "forces", *(["stress"] if rows.stress is not None else [])]
+        with_stress = stress_too and rows.stress is not None
+        names = ["energy", "forces", *(["stress"] if with_stress else [])]
         features = {name: quantity_rows(rows, name) for name in names}
         conditioned = self._conditioning(features, counts, at_hand, low, n)
         for number, name in enumerate(names):

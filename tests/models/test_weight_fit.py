@@ -19,7 +19,7 @@ from small_cells import (
 from mfal.kernels import path_weights
 from mfal.models.gathering import gather
 from mfal.models.moments import ALONE, Group, Statistics
-from mfal.models.weight_fit import RATIOS, fit_weight_hyperparameters
+from mfal.models.weight_fit import RATIOS, _is_flat, fit_weight_hyperparameters
 from mfal.models.weights import Prior, WeightHyperparameters, log_evidence
 
 FEATURE_MAP = small_map(structures_of(4), 4)
@@ -258,3 +258,16 @@ def test_a_search_starts_where_it_is_told():
     )
     assert again.evaluations < first.evaluations
     assert again.log_evidence == pytest.approx(first.log_evidence, abs=1e-3)
+
+
+def test_a_slope_is_flat_where_the_curvature_leaves_nothing_to_gain():
+    steep = np.diag([1e5, 2e3])
+
+    def slope_at(x):
+        return steep @ x
+
+    for x, flat in (([1e-4, -1e-3], True), ([1e-2, 0.0], False), ([0.0, 0.1], False)):
+        assert _is_flat(np.array(x), slope_at(np.array(x)), slope_at) is flat
+    saddle = np.diag([1e5, -2e3])
+    x = np.array([1e-4, 1e-3])
+    assert not _is_flat(x, saddle @ x, lambda y: saddle @ y)
