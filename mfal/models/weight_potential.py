@@ -303,13 +303,11 @@ class WeightPotential:
                 variance = variance + inherited * (n if name == "energy" else 1)
             if name == "energy":
                 noise = n * noise
-                variance = variance + unexplained_factor**2 * unexplained_variance(
-                    self.feature_map.unexplained(environments),
-                    h,
-                    self.path,
-                    level,
-                    below,
-                )
+                if unexplained_factor:
+                    left = self.feature_map.unexplained(environments)
+                    variance = variance + unexplained_factor**2 * unexplained_variance(
+                        left, h, self.path, level, below
+                    )
             found[name] = mean.numpy()
             found[f"{name}_sigma"] = variance.clamp_min(0.0).sqrt().numpy()
             found[f"{name}_noise"] = noise.sqrt().expand(len(mean)).numpy()
