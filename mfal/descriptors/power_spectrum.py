@@ -11,9 +11,51 @@ T the projection as a symmetric tensor. The gradients of c are smaller than thos
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+
+class Layout:
+    """Where the entries of a block of featomic stand in the descriptor of all species."""
+
+    def __init__(
+        self, numbers: list[int], max_radial: int, max_angular: int, begin: int
+    ) -> None:
+        n, n_l = max_radial, max_angular + 1
+        self._offset: dict[tuple[int, int], int] = {}
+        self._order = list(numbers)
+        self._like, self._unlike = n * (n + 1) // 2 * n_l, n * n * n_l
+        offset = begin
+        for i, a in enumerate(numbers):
+            for b in numbers[i:]:
+                self._offset[a, b] = offset
+                offset += self._like if a == b else self._unlike
+        self.end = offset
+
+    def pairs(self) -> Iterator[tuple[tuple[int, int], slice]]:
+        """Positions of two species (a <= b) in the list, and their columns."""
+        numbers = sorted({a for a, _ in self._offset}, key=self._order.index)
+        for (a, b), begin in self._offset.items():
+            size = self._like if a == b else self._unlike
+            yield (numbers.index(a), numbers.index(b)), slice(begin, begin + size)
+
+    def columns(
+        self, key: tuple[int, ...], properties: object
+    ) -> tuple[slice, Int[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+        """Columns of the descriptor, columns of the block that go there, weights."""
+        _, a, b = key
+        values = np.asarray(properties.values)  # type: ignore[attr-defined]
+        if a != b:
+            rows = np.arange(len(values))
+            weights = np.ones(len(rows))  # featomic has taken them times √2
+        else:
+            rows = np.flatnonzero(values[:, 1] <= values[:, 2])
+            off = values[rows, 1] < values[rows, 2]
+            weights = np.where(off, np.sqrt(2.0), 1.0)
+        begin = self._offset[a, b]
+        return slice(begin, begin + len(rows)), rows, weights
 
 
 class Contraction:
