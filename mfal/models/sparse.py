@@ -43,6 +43,10 @@ from mfal.models.weights import (
     posterior,
 )
 
+N_INDUCING, ZETA = 1500, 4
+CUTOFFS: tuple[float, ...] = (5.0, 6.5)
+"""The defaults of a sparse potential (A), everywhere."""
+
 
 class SparsePotential(WeightPotential):
     """A Gaussian process potential on inducing environments, for any composition.
@@ -65,13 +69,16 @@ class SparsePotential(WeightPotential):
         dataset: LabelledDataset,
         feature_map: FeatureMap | None = None,
         *,
-        n_inducing: int = 1000,
-        zeta: int = 2,
+        n_inducing: int = N_INDUCING,
+        zeta: int = ZETA,
+        cutoffs: Sequence[float] = CUTOFFS,
         executor: Executor | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> "SparsePotential":
         """Chooses inducing environments, streams the data once, fits hyperparameters.
+
+        With a `feature_map` the number of points, `zeta` and `cutoffs` are its own.
 
         Raises:
             ValueError: no labels, a stress without a cell.
@@ -80,7 +87,7 @@ class SparsePotential(WeightPotential):
         _check_labels(dataset)
         if feature_map is None:
             feature_map = sparse_feature_map(
-                dataset, n_inducing=n_inducing, zeta=zeta, seed=seed
+                dataset, n_inducing=n_inducing, zeta=zeta, cutoffs=cutoffs, seed=seed
             )
         model = _fitted(cls, dataset, feature_map, begin, executor, seed, progress)
         assert isinstance(model, SparsePotential)
@@ -152,7 +159,7 @@ def nearest_neighbour(structures: Sequence[Atoms]) -> float:
 
 
 def default_soap(
-    dataset: LabelledDataset, cutoffs: Sequence[float] = (5.0,), **options: Any
+    dataset: LabelledDataset, cutoffs: Sequence[float] = CUTOFFS, **options: Any
 ) -> Soap:
     """Power spectra, radial scaling at 0.85 times the nearest-neighbour distance."""
     symbols = [chemical_symbols[z] for z in species_of(dataset)]
@@ -163,9 +170,9 @@ def default_soap(
 def sparse_feature_map(
     dataset: LabelledDataset,
     *,
-    n_inducing: int = 1000,
-    zeta: int = 2,
-    cutoffs: Sequence[float] = (5.0,),
+    n_inducing: int = N_INDUCING,
+    zeta: int = ZETA,
+    cutoffs: Sequence[float] = CUTOFFS,
     method: str = "cholesky",
     pairs: bool = False,
     seed: int = 0,

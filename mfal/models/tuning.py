@@ -16,7 +16,7 @@ import numpy as np
 from mfal.data import LabelledDataset
 from mfal.models.feature_map import reference_energies
 from mfal.models.gathering import gather
-from mfal.models.sparse import sparse_feature_map
+from mfal.models.sparse import CUTOFFS, ZETA, sparse_feature_map
 from mfal.models.weight_fit import fit_weight_hyperparameters
 from mfal.models.weights import Prior
 
@@ -30,8 +30,8 @@ RATIO = 0.1
 class KernelShape:
     """What the evidence chooses: cutoffs and density width (A), exponent zeta."""
 
-    cutoffs: tuple[float, ...] = (5.0, 6.5)
-    zeta: int = 4
+    cutoffs: tuple[float, ...] = CUTOFFS
+    zeta: int = ZETA
     width: float = 0.5
 
 

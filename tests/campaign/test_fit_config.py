@@ -9,6 +9,9 @@ from ase import Atoms
 from mfal import LabelledDataset, write_extxyz
 from mfal.campaign.fit_config import FitConfig, check_levels, read_training_data
 from mfal.campaign.sections import ConfigError, read_section
+from mfal.campaign.settings import SparseConfig
+from mfal.models.sparse import CUTOFFS, N_INDUCING, ZETA
+from mfal.models.tuning import KernelShape
 
 
 @pytest.fixture
@@ -204,3 +207,10 @@ def test_forces_in_other_units_than_energies_are_refused(methanol, write):
         plane = changed(plane, i, "mp2", energy=labels[i, "mp2"].energy / 27.2114)
     with pytest.raises(ValueError, match="check the units and the sign"):
         read(write("hartree.extxyz", plane))
+
+
+def test_a_fit_from_files_and_one_in_python_have_the_same_defaults():
+    options = SparseConfig()
+    assert (options.n_inducing, options.zeta) == (N_INDUCING, ZETA)
+    assert options.cutoffs == CUTOFFS == KernelShape().cutoffs
+    assert options.width == KernelShape().width
