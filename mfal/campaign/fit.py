@@ -111,7 +111,9 @@ def _fit_weights(
         )
         model.seconds["descriptors"] += selected - tuned
     fitted = time.perf_counter()
-    left_out = leave_out(model.kept, model.weights, model.hyperparameters)
+    left_out = leave_out(
+        model.kept, model.weights, model.hyperparameters, bars=model.bars
+    )
     if len(dataset.labelled(dataset.highest)) >= LEAST_LABELS:
         progress("calibrating by leave-one-out")
         model = calibrated_weights(model, left_out)

@@ -77,7 +77,11 @@ def learn(
     for mode in MODES:
         if isinstance(model, WeightPotential):
             found = leave_out(
-                model.kept, model.weights, model.hyperparameters, mode=mode
+                model.kept,
+                model.weights,
+                model.hyperparameters,
+                mode=mode,
+                bars=model.bars,
             )
             factors[mode] = found.recalibration()
             left_out[mode] = found.of_one_size(n_atoms, factors[mode])

@@ -49,6 +49,19 @@ class FeatureMap:
         parts = [torch.full((f.size,), k) for k, (_, f) in enumerate(self.parts)]
         return torch.cat([*parts, torch.full((len(self.species),), -1)])
 
+    def leading(self, n_points: int) -> tuple["FeatureMap", Int[Tensor, " p"]]:
+        """The map with the first points of kernels only, and which columns it keeps."""
+        parts, places, begin = [], [], 0
+        for descriptor, features in self.parts:
+            few, own = features, torch.arange(features.size)
+            if isinstance(features, KernelFeatures):
+                few, own = features.leading(n_points)
+            parts.append((descriptor, few))
+            places.append(begin + own)
+            begin += features.size
+        places.append(torch.arange(begin, self.size))
+        return FeatureMap(self.species, tuple(parts)), torch.cat(places)
+
     def counts(self, atoms: Atoms) -> Float[Tensor, " s"]:
         """Number of atoms of each species.
 
@@ -82,18 +95,30 @@ class FeatureMap:
         return found
 
     def energy_and_slopes(
-        self, atoms: Atoms, weights: Float[Tensor, " p"], *, strain: bool = True
+        self,
+        atoms: Atoms,
+        weights: Float[Tensor, " p"],
+        environments: Sequence[Environments] | None = None,
+        *,
+        strain: bool = True,
     ) -> tuple[float, Float[Tensor, "n 3"], Float[Tensor, " 6"] | None]:
-        """The energy (eV), forces (eV/A) and dE/dstrain (eV) of weights, without rows."""
+        """The energy (eV), forces (eV/A) and dE/dstrain (eV) of weights, without rows.
+
+        Where the environments are known already, from them.
+        """
         counts = self.counts(atoms)
         sizes = [f.size for _, f in self.parts]
         *shares, last = weights.split([*sizes, len(counts)])
         energy = float(last @ counts)
         forces = counts.new_zeros(len(atoms), 3)
         virial: Tensor | None = counts.new_zeros(6)
-        for (descriptor, features), share in zip(self.parts, shares, strict=True):
-            if isinstance(features, KernelFeatures) and isinstance(
-                descriptor, ProjectingDescriptor
+        for k, ((descriptor, features), share) in enumerate(
+            zip(self.parts, shares, strict=True)
+        ):
+            if (
+                environments is None
+                and isinstance(features, KernelFeatures)
+                and isinstance(descriptor, ProjectingDescriptor)
             ):
                 part, pull, stretch = descriptor.pulled_back(
                     atoms,
@@ -102,7 +127,7 @@ class FeatureMap:
                     strain=strain,
                 )
             else:
-                e = descriptor(atoms)
+                e = descriptor(atoms) if environments is None else environments[k]
                 part, slopes = features.slopes(e, share)
                 pulls = torch.einsum(
                     "kcd,kd->kc", e.gradients, slopes[e.pair_environment]

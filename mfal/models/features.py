@@ -105,6 +105,25 @@ class KernelFeatures:
             begin += len(points)
         self.size = begin
 
+    def leading(self, n_points: int) -> tuple["KernelFeatures", Int[Tensor, " m"]]:
+        """The features of the first points alone, and which ones of all they are.
+
+        Points chosen by pivoted Cholesky come in the order of what they add, and L is
+        triangular: the first features are those of the first points. Each species gives
+        points in proportion to what it has.
+        """
+        if n_points >= self.size:
+            return self, torch.arange(self.size)
+        taken, places = {}, []
+        for species, points in self.inducing.items():
+            n = max(1, round(n_points * len(points) / self.size))
+            taken[species] = points[:n]
+            places.append(self._begin[species] + torch.arange(n))
+        few = KernelFeatures(
+            self.projection, taken, self.zeta, softening=self.softening
+        )
+        return few, torch.cat(places)
+
     def normalised(
         self, values: Float[Tensor, "n d"]
     ) -> tuple[Float[Tensor, "n p"], Float[Tensor, " n"]]:

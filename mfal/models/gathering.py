@@ -22,6 +22,10 @@ KEPT_BYTES = 256 * 2**20
 """Rows of so many bytes are kept for leave-one-out; of larger sets a random part."""
 
 
+BAR_POINTS = 400
+"""Points of a kernel that error bars are made of, see `mfal.models.error_bars`."""
+
+
 class Block(NamedTuple):
     """Rows of one label and one quantity, energies divided by sqrt(n_atoms)."""
 
@@ -39,7 +43,8 @@ class Configuration:
     species: np.ndarray
     blocks: tuple[Block, ...]
     unexplained: np.ndarray
-    """Prior variance of the energy that the features of each block do not carry."""
+    """Prior variance of the energy that the features of each block do not carry; with
+    the first `BAR_POINTS` points only, in the second row."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as arrays: each tensor on its way to a process holds a file open."""
@@ -122,6 +127,7 @@ def _gather_part(
 ) -> Gathered:
     statistics = Statistics(feature_map.size, len(dataset.levels))
     buffer = RowBuffer(statistics)
+    maps = (feature_map, feature_map.leading(BAR_POINTS)[0])
     kept = []
     for done, i in enumerate(indices, start=1):
         labels = {
@@ -140,7 +146,7 @@ def _gather_part(
                 buffer.add(group, rows, log_atoms)
             if i in keep:
                 lasting = tuple(Block(g, _on_own_pages(rows)) for g, rows in blocks)
-                left = feature_map.unexplained(environments).numpy()
+                left = np.stack([m.unexplained(environments).numpy() for m in maps])
                 kept.append(Configuration(i, n, atoms.numbers.copy(), lasting, left))
         if progress is not None:
             progress(done, len(indices))

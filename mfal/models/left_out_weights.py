@@ -27,6 +27,7 @@ from mfal.models.calibration import (
     t_loss,
 )
 from mfal.models.cholesky import factorise
+from mfal.models.error_bars import ErrorBars
 from mfal.models.gathering import Configuration
 from mfal.models.leave_out import LeftOut
 from mfal.models.weights import (
@@ -212,8 +213,11 @@ def leave_out(
     h: WeightHyperparameters,
     *,
     mode: str = "standalone",
+    bars: ErrorBars | None = None,
 ) -> LeftOutWeights:
     """Residuals of the highest level's labels, each without its own configuration.
+
+    With `bars`, sigmas are those of their features and posterior.
 
     "standalone" leaves out the labels of the configuration at all levels; "at_hand"
     keeps that of the lowest level, and takes only the labels that have one.
@@ -255,14 +259,18 @@ def leave_out(
         x = torch.cat(rows)
         # with one level they are the same rows, and whitened once
         z = x if len(path) == 1 else torch.cat(z_rows)
-        residual, variance = _without(
-            weights,
-            (x, torch.cat(values), torch.cat(noises)),
-            (z, torch.cat(z_values)),
-        )
+        told = (torch.cat(values), torch.cat(noises))
+        wanted = torch.cat(z_values)
+        residual, variance = _without(weights, (x, *told), (z, wanted))
+        if bars is not None:
+            few = bars.columns.repeat(len(path))
+            few = few + p * torch.arange(len(path)).repeat_interleave(len(bars.columns))
+            small = x[:, few]
+            own = small if z is x else z[:, few]
+            _, variance = _without(bars.weights, (small, *told), (own, wanted))
         sizes = [len(t.augmented) for t in targets]
         unexplained = unexplained_variance(
-            torch.from_numpy(configuration.unexplained),
+            torch.from_numpy(configuration.unexplained[0 if bars is None else 1]),
             h,
             path,
             top,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 ALONE = -1
@@ -107,6 +107,16 @@ class Statistics:
                 known = merged.groups.get(group, Moments.empty(self.n_features))
                 merged.groups[group] = known + moments  # never the part's own
         return merged
+
+    def of_columns(self, columns: Int[Tensor, " p"]) -> "Statistics":
+        """The statistics of some of the features."""
+        last = torch.tensor([self.n_features, self.n_features + 1])
+        kept = torch.cat([columns, last])
+        groups = {
+            group: Moments(m.products[kept][:, kept], m.n_rows, m.log_atoms)
+            for group, m in self.groups.items()
+        }
+        return Statistics(len(columns), self.n_levels, groups)
 
     @property
     def n_rows(self) -> int:

@@ -286,7 +286,9 @@ def calibrated_weights(
         if mode == "standalone" and standalone is not None:
             found = standalone.of_structures({c.structure for c in some})
         else:
-            found = leave_out(some, model.weights, model.hyperparameters, mode=mode)
+            found = leave_out(
+                some, model.weights, model.hyperparameters, mode=mode, bars=model.bars
+            )
         if found.residual:
             factors[mode] = found.recalibration()
     return model.with_recalibrations(factors)

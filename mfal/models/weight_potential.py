@@ -17,9 +17,11 @@ from torch import Tensor
 
 from mfal.data import QUANTITIES, Fidelity, Label, LabelledDataset, structure_key
 from mfal.data.joining import joined
+from mfal.descriptors.environments import Environments
 from mfal.kernels import path_weights
 from mfal.models.calibration import Recalibration
 from mfal.models.cholesky import solve_lower
+from mfal.models.error_bars import ErrorBars, error_bars
 from mfal.models.feature_map import FeatureMap
 from mfal.models.gathering import (
     Configuration,
@@ -98,6 +100,11 @@ class WeightPotential:
     def weights(self) -> Weights:
         """The posterior of the weights of all levels."""
         return posterior(self.statistics, self.prior, self.hyperparameters)
+
+    @cached_property
+    def bars(self) -> ErrorBars | None:
+        """What sigmas are made of where fewer points do (`mfal.models.error_bars`)."""
+        return error_bars(self.feature_map, self.statistics, self.hyperparameters)
 
     @cached_property
     def path(self) -> Float[Tensor, "levels levels"]:
@@ -267,15 +274,19 @@ class WeightPotential:
         unexplained_factor: float,
         stress_too: bool,
     ) -> StructurePrediction:
-        environments = self.feature_map.environments(atoms, strain=stress_too)
-        rows = self.feature_map.rows(atoms, environments)
-        counts = self.feature_map.counts(atoms)
+        bars = self.bars
+        feature_map = self.feature_map if bars is None else bars.feature_map
+        weights = self.weights if bars is None else bars.weights
+        environments = feature_map.environments(atoms, strain=stress_too)
+        rows = feature_map.rows(atoms, environments)
+        counts = feature_map.counts(atoms)
         h, n = self.hyperparameters, len(atoms)
         found: dict[str, np.ndarray] = {}
         with_stress = stress_too and rows.stress is not None
         names = ["energy", "forces", *(["stress"] if with_stress else [])]
         features = {name: quantity_rows(rows, name) for name in names}
         conditioned = self._conditioning(features, counts, at_hand, low, n)
+        means: dict[int, dict[str, Tensor]] = {}
         for number, name in enumerate(names):
             below = -1
             zero = float(self.training.reference[level] @ counts)
@@ -285,8 +296,15 @@ class WeightPotential:
                 lower = float(self.training.reference[low] @ counts)
                 offset = offset + self.path[level, low] * observed(at_hand, name, lower)
             z = level_rows(features[name], self.path, level, below)
-            mean = offset + z @ self.weights.mean
-            v = self.weights.whiten(z)
+            if bars is None:
+                mean = offset + z @ weights.mean
+            else:
+                if below not in means:
+                    means[below] = self._means(
+                        atoms, environments, level, below, with_stress
+                    )
+                mean = offset + means[below][name]
+            v = weights.whiten(z)
             variance = v.square().sum(0)
             if conditioned is not None:
                 told, white = conditioned
@@ -304,7 +322,7 @@ class WeightPotential:
             if name == "energy":
                 noise = n * noise
                 if unexplained_factor:
-                    left = self.feature_map.unexplained(environments)
+                    left = feature_map.unexplained(environments)
                     variance = variance + unexplained_factor**2 * unexplained_variance(
                         left, h, self.path, level, below
                     )
@@ -312,6 +330,25 @@ class WeightPotential:
             found[f"{name}_sigma"] = variance.clamp_min(0.0).sqrt().numpy()
             found[f"{name}_noise"] = noise.sqrt().expand(len(mean)).numpy()
         return StructurePrediction.from_rows(found, n)
+
+    def _means(
+        self,
+        atoms: Atoms,
+        environments: Sequence[Environments],
+        level: int,
+        below: int,
+        stress_too: bool,
+    ) -> dict[str, Float[Tensor, " r"]]:
+        """Rows of z^T m of all weights, without z, from environments that are known."""
+        parts = self.weights.mean.reshape(len(self.levels), -1)
+        span = slice(below + 1, level + 1)
+        energy, forces, virial = self.feature_map.energy_and_slopes(
+            atoms, self.path[level, span] @ parts[span], environments, strain=stress_too
+        )
+        found = {"energy": forces.new_tensor([energy]), "forces": forces.flatten()}
+        if virial is not None:
+            found["stress"] = virial / float(atoms.cell.volume or 1.0)
+        return found
 
     def _conditioning(
         self,
