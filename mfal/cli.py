@@ -147,6 +147,8 @@ def status(
         [["level", *states]]
         + [[n, *(str(found.get(s, 0)) for s in states)] for n, found in counts.items()],
     )
+    for left in results["levels_left"]:
+        _say(f"step {left['step']}: {left['sentence']}")
     for name, number in results["events"].items():
         _say(f"{name}: {number}")
     reason = results["stopping_reason"] or "done"

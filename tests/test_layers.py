@@ -1,6 +1,8 @@
 """Each room of the house imports only from the floors below it (or from itself)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,11 @@ def test_labelling_workers_do_not_import_torch(name):
             for alias in node.names
         ]
         assert not any(n.split(".")[0] in {"torch", "gpytorch"} for n in names), file
+
+
+def test_fitting_a_potential_needs_no_botorch():
+    code = "import sys, mfal.campaign.fit, mfal.models; print('botorch' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"

@@ -2,20 +2,32 @@
 
 from mfal.acquisition.batch import Pick, select_batch
 from mfal.acquisition.candidates import Candidate
-from mfal.acquisition.cost import CostEstimate, cost_ratio, estimate_cost
+from mfal.acquisition.cost import (
+    CostEstimate,
+    LevelCostModel,
+    cost_ratio,
+    estimate_cost,
+)
 from mfal.acquisition.information import (
+    IntegratedVariance,
     MaximumVariance,
     ParameterInformation,
     PoolAcquisition,
     Random,
     TargetInformation,
 )
-from mfal.acquisition.planner import Diagnosis, diagnose, low_level_first
+from mfal.acquisition.inputs import (
+    qIntegratedVariance,
+    qParameterInformation,
+    qTargetInformation,
+)
+from mfal.acquisition.planner import low_level_first
 
 __all__ = [
     "Candidate",
     "CostEstimate",
-    "Diagnosis",
+    "IntegratedVariance",
+    "LevelCostModel",
     "MaximumVariance",
     "ParameterInformation",
     "Pick",
@@ -23,8 +35,10 @@ __all__ = [
     "Random",
     "TargetInformation",
     "cost_ratio",
-    "diagnose",
     "estimate_cost",
     "low_level_first",
+    "qIntegratedVariance",
+    "qParameterInformation",
+    "qTargetInformation",
     "select_batch",
 ]

@@ -203,6 +203,45 @@ class TargetInformation(PoolAcquisition):
         return 0.5 * float(log_det(without) - log_det(given))
 
 
+class IntegratedVariance(PoolAcquisition):
+    r"""Reduction of the summed variance of target rows by a label.
+
+    .. math:: \sum_t w_t [Σ_{Tc} (Σ_c + N)^{-1} Σ_{cT}]_{tt}
+
+    The expected fall of the squared error of the targets, as the posterior sees it.
+    `targets` are blocks of the pool; `weights`, one per row of theirs (default 1), make
+    one number of rows in different units, such as 1 / tolerance.
+
+    Source: Cohn (1996), Neural Netw. 9, 1071; Seo et al. (2000), IJCNN 3, 241.
+
+    Raises:
+        ValueError: no targets, or weights that are negative or not one per row.
+    """
+
+    def __init__(
+        self,
+        posterior: PoolPosterior,
+        targets: Sequence[int],
+        weights: Float[Tensor, " t"] | None = None,
+    ) -> None:
+        super().__init__(posterior)
+        self._targets = torch.cat(
+            [torch.zeros(0, dtype=torch.long), *(self._columns([t]) for t in targets)]
+        )
+        n = len(self._targets)
+        self._weights = torch.ones(n).double() if weights is None else weights
+        check_weights(self._weights, n)
+        self._cross = posterior.cross(targets)
+
+    def value(self, blocks: Sequence[int]) -> float:
+        """What the labels take away from the variance of the targets."""
+        columns = self._columns(blocks)
+        own = self._updates[:, columns]
+        cross = self._cross[:, columns] - self._updates[:, self._targets].mT @ own
+        observed = self._covariance_of(blocks) + self.joint_noise(blocks).diag()
+        return float(explained_variance(observed, cross, self._weights))
+
+
 class Random(PoolAcquisition):
     """A random value for each label: the honest baseline.
 
@@ -228,3 +267,26 @@ class Random(PoolAcquisition):
     def value(self, blocks: Sequence[int]) -> float:
         """The sum of the labels' random values."""
         return float(self._values[list(blocks)].sum())
+
+
+def explained_variance(
+    observed: Float[Tensor, "*b r r"],
+    cross: Float[Tensor, "*b t r"],
+    weights: Float[Tensor, " t"],
+) -> Float[Tensor, "*b"]:
+    """sum_t w_t [C S^-1 C^T]_tt: variance of targets that labels of covariance S explain.
+
+    C is the covariance of the targets with the labels.
+    """
+    factor = torch.linalg.cholesky(observed)
+    half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
+    return (half.square() * weights).sum((-2, -1))
+
+
+def check_weights(weights: Tensor, n_targets: int) -> None:
+    """Raises a ValueError unless there are targets, each with a weight >= 0."""
+    if not n_targets or weights.shape != (n_targets,) or not (weights >= 0).all():
+        raise ValueError(
+            f"integrated variance needs targets with one weight >= 0 each, got "
+            f"{n_targets} targets and weights of shape {tuple(weights.shape)}"
+        )

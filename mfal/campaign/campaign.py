@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import Any
 
-from mfal.campaign import choosing
+from mfal.campaign import choosing, planning
 from mfal.campaign.baselines import comparison
 from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import final_evaluation, results_document
@@ -31,7 +31,6 @@ from mfal.campaign.learning import (
 )
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
-from mfal.campaign.planning import plan_levels
 from mfal.campaign.records import LabelRequest, StoredStep
 from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
@@ -103,7 +102,8 @@ class Campaign:
                     lambda n: choosing.heldout_requests(self._levels(), self._pool[1]),
                 )
             for level in self.plan["sweep"]:
-                self._step("sweep", partial(self._sweep, level))
+                if level in self._levels():
+                    self._step("sweep", partial(self._sweep, level))
             while self._step("acquired", self._ask):
                 pass
             self._finish()
@@ -176,7 +176,9 @@ class Campaign:
         )
         ledger = Ledger(self.config, self.store)
         costs = ledger.estimates(up_to_step=number)
-        plan = plan_levels(pilot, costs, self.config.acquisition.low_level_first_above)
+        plan = planning.plan_levels(
+            pilot, costs, self.config.acquisition.low_level_first_above
+        )
         plan["budget"] = ledger.total(costs)
         self.store.set_meta("plan", json.dumps(plan))
         for sentence in plan["sentences"]:
@@ -238,11 +240,15 @@ class Campaign:
         return Ledger(self.config, self.store).spent() < self.plan["budget"]
 
     def _levels(self) -> list[str]:
-        known = self.store.meta("plan") is not None
-        return self.plan["levels"] if known else list(self.fidelities)
+        if self.store.meta("plan") is None:
+            return list(self.fidelities)
+        return planning.levels_at(self.plan, self.store.steps(), self._number)
 
-    def _dataset(self, step: int) -> tuple[LabelledDataset, list[int]]:
-        fidelities = tuple(self.fidelities[name] for name in self._levels())
+    def _dataset(
+        self, step: int, levels: Sequence[str] | None = None
+    ) -> tuple[LabelledDataset, list[int]]:
+        names = self._levels() if levels is None else levels
+        fidelities = tuple(self.fidelities[name] for name in names)
         return self.store.dataset(fidelities, up_to_step=step)
 
     def _group(self) -> list[list[int]] | str:
@@ -298,10 +304,21 @@ class Campaign:
                 hold = min(dataset.levels.index(b) for b in bought)
         known = None if self._known is None else self._known[1]
         model = self._engine.fit(dataset, start=start, hold_below=hold, reuse=known)
-        model, record = learn(model, self._heldout(dataset.levels))
+        model, left = planning.without_useless_levels(
+            model,
+            self._engine.evidence,
+            lambda levels: self._engine.fit(
+                self._dataset(number, levels)[0], start=None, hold_below=0, reuse=None
+            ),
+            refitted_from=hold,
+        )
+        for found in left:
+            _logger.info("step %d: %s", number, found["sentence"])
+            self.progress(found["sentence"])
+        model, record = learn(model, self._heldout(model.levels))
         self._known = (number, model)
-        record |= {"fit": self._engine.record(model), "levels": list(dataset.levels)}
-        return record
+        record |= {"fit": self._engine.record(model), "levels": list(model.levels)}
+        return record | {"left": left}
 
     def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
         dataset, _ = self.store.dataset(

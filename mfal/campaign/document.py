@@ -40,7 +40,12 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     if len(names) > 1 and names[0] in estimates and names[-1] in estimates:
         ratio = estimates[names[-1]].mean / estimates[names[0]].mean
     counts = store.counts()
-    used = plan["levels"] if plan else names
+    left = _levels_left(store)
+    used = [
+        name
+        for name in (plan["levels"] if plan else names)
+        if name not in {x["level"] for x in left}
+    ]
     return {
         "format": FORMAT,
         "mfal_version": mfal.__version__,
@@ -62,6 +67,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             for level in config.levels
         ],
         "plan": plan["sentences"] if plan else [],
+        "levels_left": left,
         "budget": {
             "unit": ledger.unit,
             "total": plan["budget"] if plan else None,
@@ -160,6 +166,15 @@ def _learning_curve(
             }
         )
     return curve
+
+
+def _levels_left(store: StoreReader) -> list[dict[str, Any]]:
+    """The levels that the guard stopped buying, with the step and the reason."""
+    return [
+        {"step": step.step, **left}
+        for step in store.steps()
+        for left in step.info.get("left", [])
+    ]
 
 
 def _rho(step: StoredStep) -> dict[str, Any]:

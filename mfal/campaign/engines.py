@@ -8,6 +8,7 @@ from mfal.campaign.learning import fit_from_record, fit_record
 from mfal.campaign.settings import SparseConfig
 from mfal.data import LabelledDataset
 from mfal.models.exact import ExactPotential
+from mfal.models.level_evidence import StepEvidence, step_evidence
 from mfal.models.pool import ExactPool, PoolEntry
 from mfal.models.sparse import SparsePotential, sparse_feature_map
 from mfal.models.storage import Potential
@@ -43,6 +44,10 @@ class Engine(Protocol):
 
     def pool(self, model: Any, entries: Sequence[PoolEntry], reuse: Any | None) -> Pool:
         """The joint posterior of labels that could be asked for."""
+        ...
+
+    def evidence(self, model: Any, level: int) -> StepEvidence | None:
+        """The labels of a level explained with and without the levels below it."""
         ...
 
 
@@ -96,6 +101,10 @@ class ExactEngine:
         """The joint posterior of labels; what belongs to unchanged levels is reused."""
         return ExactPool(model, entries, reuse=reuse)
 
+    def evidence(self, model: ExactPotential, level: int) -> StepEvidence | None:
+        """From Gram products of a random part of the rows."""
+        return step_evidence(model, level, seed=self.seed)
+
 
 @dataclass(frozen=True)
 class SparseEngine:
@@ -138,6 +147,10 @@ class SparseEngine:
         """The joint posterior of labels."""
         del reuse
         return WeightPool(model, entries)
+
+    def evidence(self, model: WeightPotential, level: int) -> StepEvidence | None:
+        """From the sufficient statistics: no label is read again."""
+        return step_evidence(model, level)
 
 
 def sparse_features(dataset: LabelledDataset, options: SparseConfig, seed: int) -> Any:

@@ -151,8 +151,12 @@ def rho(results: Document, drawings: dict[str, Drawing]) -> str:
 
 
 def _diagnosis(results: Document) -> str:
-    sentence = part(results, "diagnosis", "sentence")
-    return paragraph(text(sentence)) if sentence else ""
+    left = part(results, "levels_left") or []
+    said = [
+        part(results, "diagnosis", "sentence"),
+        *(f"Step {part(x, 'step')}: {part(x, 'sentence')}" for x in left),
+    ]
+    return "".join(paragraph(text(sentence)) for sentence in said if sentence)
 
 
 def _pictures(

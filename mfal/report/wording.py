@@ -80,6 +80,7 @@ def reached(document: Document) -> str:
 def second_level_verdict(document: Document) -> str:
     """Whether the second level paid: as the campaign judged, else from the comparison.
 
+    A level that was left on the way did not.
     A row of the comparison stands for one level if its name holds the word "alone".
     """
     given = part(document, "verdict", "second_level")
@@ -87,6 +88,9 @@ def second_level_verdict(document: Document) -> str:
         return re.sub(r"\beV/A\b", FORCE_UNIT, str(given))
     if len(level_names(document)) == 1:
         return "There is one level only, so no second level could pay."
+    left = [part(x, "sentence") for x in part(document, "levels_left") or []]
+    if left:
+        return f"What was learned left a level: {' '.join(filter(None, left))}"
     rows = _compared(document)
     alone = {n: e for n, e in rows.items() if "alone" in _words(n)}
     joint = {n: e for n, e in rows.items() if n not in alone}

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from mfal.acquisition import cost_ratio, estimate_cost
+from mfal.acquisition import LevelCostModel, cost_ratio, estimate_cost
 
 
 def test_the_expected_cost_adds_up_to_what_was_paid():
@@ -45,3 +46,24 @@ def test_costs_that_are_no_costs_are_refused(costs):
 def test_the_ratio_is_that_of_the_expected_costs():
     estimates = {"low": estimate_cost([1.0, 3.0]), "high": estimate_cost([40.0])}
     assert cost_ratio(estimates, "low", "high") == pytest.approx(20)
+
+
+@pytest.mark.parametrize("column", [0, -1])
+def test_the_cost_of_a_label_is_that_of_its_level(column):
+    X = torch.rand(2, 4, 3, dtype=torch.float64)
+    X[..., column] = torch.tensor([0.0, 2.0, 1.0, 0.5])
+    model = LevelCostModel([1.0, 5.0, 40.0], fidelity_column=column)
+    expected = torch.tensor([1.0, 40.0, 5.0, 3.0], dtype=torch.float64)
+    assert torch.equal(model.posterior(X).mean, expected.expand(2, 4)[..., None])
+
+
+def test_a_single_level_has_a_cost_too():
+    assert LevelCostModel([3.0])(torch.zeros(2, 1)).flatten().tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("costs", [[], [1.0, 0.0], [float("nan")]])
+def test_levels_without_a_cost_are_refused(costs):
+    with pytest.raises(ValueError, match="costs must be positive, one per level"):
+        LevelCostModel(costs)
+    with pytest.raises(ValueError, match="levels from 0 to 1 have a cost, got 0 to 2"):
+        LevelCostModel([1.0, 2.0])(torch.tensor([[0.0], [2.0]]))

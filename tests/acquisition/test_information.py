@@ -14,6 +14,7 @@ from gaussian_pools import (
 )
 
 from mfal.acquisition import (
+    IntegratedVariance,
     MaximumVariance,
     ParameterInformation,
     Random,
@@ -25,6 +26,7 @@ from mfal.acquisition.candidates import Candidate
 SIZES = (4, 1, 3, 4, 3, 2)
 TARGETS = (4, 5)
 TOLERANCE = torch.tensor([0.3, 0.05, 0.2, 0.4, 0.1], dtype=torch.float64)
+WEIGHTS = torch.tensor([1.0, 0.0, 5.0, 0.3, 2.0], dtype=torch.float64)
 SETS = ([0], [1], [0, 2], [3, 1, 2])
 PICKS = ([], [3], [1, 3])
 
@@ -60,10 +62,21 @@ def maximum_variance(pool, blocks):
     return np.diag(pool.full)[pool.rows(blocks)].mean()
 
 
+def integrated_variance(pool, blocks):
+    """The variance of the targets, before less after."""
+    rows = pool.rows(TARGETS)
+    fall = np.diag(pool.full)[rows] - np.diag(pool.given(blocks).full)[rows]
+    return fall @ WEIGHTS.numpy()
+
+
 KINDS = {
     "parameters": (ParameterInformation, parameter_information),
     "targets": (lambda p: TargetInformation(p, TARGETS, TOLERANCE), target_information),
     "variance": (MaximumVariance, maximum_variance),
+    "integrated": (
+        lambda p: IntegratedVariance(p, TARGETS, WEIGHTS),
+        integrated_variance,
+    ),
 }
 
 
@@ -86,7 +99,7 @@ def test_a_value_is_that_of_the_dense_gaussian_given_the_picks(
     assert acquisition.picked == tuple(picks)
 
 
-@pytest.mark.parametrize("name", ["parameters", "targets"])
+@pytest.mark.parametrize("name", ["parameters", "targets", "integrated"])
 def test_information_obeys_the_chain_rule(pool, name):
     """What labels tell together is what they tell one after the other."""
     acquisition = KINDS[name][0](pool)
@@ -139,6 +152,21 @@ def test_target_information_never_exceeds_that_about_the_parameters(pool):
 def test_targets_that_make_no_sense_are_refused(pool, targets, tolerance, rule):
     with pytest.raises(ValueError, match=rule):
         TargetInformation(pool, targets, tolerance)
+
+
+def test_without_weights_the_variances_of_all_target_rows_are_summed(pool):
+    ones = torch.ones(len(WEIGHTS), dtype=torch.float64)
+    plain = IntegratedVariance(pool, TARGETS)
+    assert plain.value([0, 2]) == IntegratedVariance(pool, TARGETS, ones).value([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("targets", "weights"),
+    [([], None), (TARGETS, WEIGHTS[:4]), (TARGETS, -WEIGHTS)],
+)
+def test_weights_that_make_no_sense_are_refused(pool, targets, weights):
+    with pytest.raises(ValueError, match="needs targets with one weight >= 0 each"):
+        IntegratedVariance(pool, targets, weights)
 
 
 # --- with a model of two levels
@@ -196,7 +224,12 @@ def test_conditioning_on_a_pick_is_conditioning_the_model_on_any_values(pick):
     pool = water_pool(model, [*wanted, pick])
     more = ([*low, pick[0]], high) if pick[1] == "low" else (low, [*high, pick[0]])
     after = [water_model(*more, seed=s, values=v) for s, v in ((1, 1.0), (2, 30.0))]
-    for make in (ParameterInformation, MaximumVariance):
+    makers = (
+        ParameterInformation,
+        MaximumVariance,
+        lambda p: IntegratedVariance(p, [0]),
+    )
+    for make in makers:
         acquisition = make(pool)
         acquisition.condition_on(len(wanted))
         values = [acquisition.value([b]) for b in range(len(wanted))]

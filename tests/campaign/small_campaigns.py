@@ -40,15 +40,20 @@ class InProcess(Executor):
         return future
 
 
-def water(seed):
-    atoms = molecule("H2O")
+def water(seed, name="H2O"):
+    """Water, or another molecule by name, out of equilibrium."""
+    atoms = molecule(name)
     atoms.rattle(0.08, seed=seed)
     return atoms
 
 
-def morse(atoms, depth, slope, zero):
-    """Energy (eV) and forces (eV/A) of Morse bonds between all atoms."""
-    rest = molecule("H2O").get_all_distances()
+def morse(atoms, depth, slope, zero, name="H2O"):
+    """Energy (eV) and forces (eV/A) of Morse bonds between all atoms.
+
+    The more atoms, the weaker each bond: the depth is that of three atoms.
+    """
+    depth = depth * 3 / len(atoms)
+    rest = molecule(name).get_all_distances()
     energy, forces = zero, np.zeros((len(atoms), 3))
     for i, j in combinations(range(len(atoms)), 2):
         across = atoms.positions[i] - atoms.positions[j]
@@ -62,21 +67,31 @@ def morse(atoms, depth, slope, zero):
 
 
 def write_labels(
-    folder, *, size=16, costs=True, useless_low=False, missing=(), spoiled=()
+    folder,
+    *,
+    size=16,
+    costs=True,
+    useless_low=False,
+    scrambled=(),
+    missing=(),
+    spoiled=(),
+    name="H2O",
 ):
     """pool.extxyz and labels.extxyz; a label costs 20 % more or less than its level.
 
     `missing` holds (structure, level) that have no label to be replayed, `spoiled`
-    structures whose labels are nonsense.
+    structures whose labels are nonsense, `scrambled` levels whose labels belong to
+    other geometries.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    pool = [water(seed) for seed in range(size)]
+    pool = [water(seed, name) for seed in range(size)]
     ase.io.write(folder / "pool.extxyz", pool)
     frames = []
     for i, atoms in enumerate(pool):
         for level, (*parameters, cost) in LEVELS.items():
-            energy, forces = morse(atoms, *parameters)
+            of = pool[(5 * i + 3) % size] if level in scrambled else atoms
+            energy, forces = morse(of, *parameters, name)
             cost = cost * rng.uniform(0.8, 1.2)
             if (useless_low and level == "low") or i in spoiled:
                 forces = np.random.default_rng(i).normal(size=forces.shape)

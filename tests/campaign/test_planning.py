@@ -1,13 +1,17 @@
 """The plan: which levels are bought, which come first, and why."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from small_campaigns import water
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.acquisition import CostEstimate, diagnose
+from mfal.acquisition import CostEstimate
 from mfal.campaign.config import ConfigError
-from mfal.campaign.planning import plan_levels
+from mfal.campaign.planning import level_to_leave, plan_levels
+from mfal.models.diagnosis import fidelity_diagnosis
+from mfal.models.level_evidence import StepEvidence
 
 NAMES = ("low", "middle", "high")
 
@@ -60,11 +64,13 @@ def test_a_level_that_does_not_agree_is_neither_bought_nor_swept():
 
 def test_the_diagnosis_is_that_of_the_paired_forces():
     data = pilot(missing={(1, "low")})
-    low, high = (
-        [data.labels[i, name].forces for i in (0, 2, 3)] for name in ("low", "high")
-    )
-    expected = vars(diagnose(low, high, ("low", "high")))
-    assert plan_levels(data, COSTS, 30.0)["diagnosis"] == expected
+    prices = {name: c.mean for name, c in COSTS.items()}
+    expected = fidelity_diagnosis(data, low="low", high="high", costs=prices)
+    assert expected.n_pairs == 3
+    assert plan_levels(data, COSTS, 30.0)["diagnosis"] == {
+        **asdict(expected),
+        "useful": True,
+    }
 
 
 def test_without_forces_to_compare_a_level_is_used_and_it_is_said():
@@ -93,3 +99,64 @@ def test_without_a_label_of_the_highest_level_there_is_no_plan():
         ConfigError, match="every pilot label of the highest level 'high'"
     ):
         plan_levels(pilot(missing={(i, "high") for i in range(4)}), COSTS, 30.0)
+
+
+# --- the guard
+
+GAINS = {"low": 5.0, "middle": 30.0}
+
+
+def evidence(**gains):
+    """Evidence of each upper level, by how much it is better with the one below."""
+    asked = []
+
+    def of(level):
+        asked.append(NAMES[level])
+        gain = gains[NAMES[level]]
+        below = NAMES[level - 1]
+        return None if gain is None else StepEvidence(below, NAMES[level], gain, 0.0)
+
+    return of, asked
+
+
+def test_a_level_that_explains_nothing_of_the_one_above_is_left():
+    of, asked = evidence(middle=-3.0, high=40.0)
+    found = level_to_leave(pilot(), of, GAINS.get)
+    assert asked == ["high", "middle"]
+    assert found["level"] == "low" and found["between"] == ["low", "middle"]
+    assert found["sentence"] == (
+        "middle labels are explained better without low (log evidence 0.0 against "
+        "-3.0): low is not bought any more, and the model does without it."
+    )
+
+
+def test_of_two_levels_below_the_top_the_one_that_has_less_to_do_with_it_is_left():
+    of, _ = evidence(middle=-3.0, high=40.0)
+    gains = {"low": 50.0, "middle": -1.0}
+    found = level_to_leave(pilot(), of, gains.get)
+    assert found["level"] == "middle"
+    assert found["sentence"].endswith(
+        "middle is not bought any more, and the model does without it."
+    )
+
+
+def test_levels_are_asked_from_the_top_and_one_is_left_at_a_time():
+    of, asked = evidence(middle=-3.0, high=-1.1)
+    assert level_to_leave(pilot(), of, GAINS.get)["level"] == "middle"
+    assert asked == ["high"]
+
+
+def test_steps_that_were_not_fitted_again_are_not_asked_again():
+    of, asked = evidence(middle=-3.0, high=2.0)
+    assert level_to_leave(pilot(), of, GAINS.get, refitted_from=2) is None
+    assert asked == ["high"]
+
+
+def test_next_to_a_tie_or_without_labels_no_level_is_left():
+    of, _ = evidence(middle=None, high=-0.9)
+    assert level_to_leave(pilot(), of, GAINS.get) is None
+
+
+def test_with_two_labels_there_is_no_verdict():
+    of, asked = evidence(middle=-3.0, high=-3.0)
+    assert level_to_leave(pilot(n=2), of, GAINS.get) is None and not asked

@@ -28,6 +28,7 @@ KEYS = {
     "diagnosis",
     "model",
     "learning_curve",
+    "levels_left",
     "evaluation",
     "comparison",
     "verdict",

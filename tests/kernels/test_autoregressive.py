@@ -171,3 +171,30 @@ def test_rho_comes_back_through_its_constraint_and_its_prior(bases, constraint):
     torch.testing.assert_close(kernel.rho, torch.full((2,), 0.5).double())
     expected = torch.distributions.Normal(1.0, 0.3).log_prob(torch.tensor(0.5))
     torch.testing.assert_close(prior.log_prob(read(module))[0].float(), expected)
+
+
+def test_rho_linear_in_x_composes_the_levels_point_by_point(bases, rows, x):
+    """f_2 = rho_2(x) (rho_1(x) f_0 + delta_1) + delta_2 with diagonal matrices rho(x)."""
+    kernel = AutoregressiveKernel(bases, n_slopes=rows.shape[1]).double()
+    kernel.rho = RHO
+    slope = torch.linspace(-0.3, 0.4, 2 * rows.shape[1]).double().reshape(2, -1)
+    kernel.slope.data = slope
+    steps = [(RHO[k] + rows @ slope[k]).diag() for k in (0, 1)]
+    one, zero = torch.eye(N).double(), torch.zeros(N, N).double()
+    f0 = torch.cat([one, zero, zero], dim=1)
+    f1 = steps[0] @ f0 + torch.cat([zero, one, zero], dim=1)
+    f2 = steps[1] @ f1 + torch.cat([zero, zero, one], dim=1)
+    up = torch.cat([f0, f1, f2])
+    parts = torch.block_diag(*(k(rows).to_dense() for k in bases))
+    torch.testing.assert_close(kernel(x).to_dense(), up @ parts @ up.T)
+
+
+def test_units_scale_the_levels_and_offsets_are_constants_of_each_step(bases, x):
+    unit = torch.tensor([1.0, 10.0, 0.1]).double()
+    kernel = AutoregressiveKernel(bases, level_unit=unit, offset_variance=0.7).double()
+    plain = AutoregressiveKernel(bases).double()
+    kernel.rho = plain.rho = RHO
+    up = torch.stack([textbook.recursion(RHO, int(level)) for level in x[:, -1]])
+    scale = unit[x[:, -1].long()]
+    expected = (plain(x).to_dense() + 0.7 * up @ up.T) * scale[:, None] * scale
+    torch.testing.assert_close(kernel(x).to_dense(), expected)

@@ -42,6 +42,14 @@ def test_what_was_not_compared_is_not_judged():
     assert "was not measured" in choosing_verdict(only)
 
 
+def test_a_level_that_was_left_did_not_pay():
+    document = compared(pbe_alone_random=0.3)
+    document["levels_left"] = [{"step": 2, "sentence": "gfn2 explains nothing."}]
+    assert second_level_verdict(document) == (
+        "What was learned left a level: gfn2 explains nothing."
+    )
+
+
 def test_what_the_campaign_judged_is_what_the_page_says(results):
     assert second_level_verdict(results) == (
         results["verdict"]["second_level"].replace("eV/A", "eV/Å")

@@ -1,0 +1,168 @@
+r"""A Gaussian process given many values, through few inducing points (FITC).
+
+With f ~ GP(0, k), M inducing points z, K_zz = L L^T and the features
+\varphi(x) = L^{-1} k(z, x), the process is f(x) = \varphi(x)^T v + r(x), v ~ N(0, I), r
+independent of v with covariance k - \varphi^T \varphi. FITC takes r as independent
+between the training points x_1 ... x_n, and between them and everywhere else:
+
+.. math:: y \sim \mathcal N(0, \Phi^T \Phi + \Lambda), \qquad
+    \Lambda = \mathrm{diag}\big(k(x_i, x_i) - |\varphi(x_i)|^2 + \sigma_i^2\big).
+
+The data are then known through v alone, and by Woodbury's identity
+
+.. math:: B = I + \Phi \Lambda^{-1} \Phi^T, \quad b = B^{-1} \Phi \Lambda^{-1} y, \quad
+    v \mid y \sim \mathcal N(b, B^{-1}), \qquad
+    f \mid y \sim \mathrm{GP}\big(\varphi^T b,\ k - \varphi^T (I - B^{-1}) \varphi'\big),
+
+    \log p(y) = -\tfrac12 \big(y^T \Lambda^{-1} y - b^T B b + \log\det B
+        + \log\det \Lambda + n \log 2\pi\big).
+
+Cost n M^2, memory M^2 and a block of rows.
+
+Source: Quinonero-Candela & Rasmussen (2005), J. Mach. Learn. Res. 6, 1939, section 6;
+Snelson & Ghahramani (2006), NIPS 18, 1257, equations 6 to 10.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mfal.models.cholesky import factorise, solve_lower
+
+NEGLIGIBLE = 1e-11
+"""Share of the largest variance below which a point is no use as an inducing point."""
+
+CANDIDATES_PER_POINT = 4
+BLOCK = 2048
+"""Training rows whose features are held at once."""
+
+
+@dataclass(frozen=True)
+class InducingPosterior:
+    """The process k(x, x') + offset given n values, see the module."""
+
+    kernel: Kernel
+    offset: float
+    inducing: Float[Tensor, "m d"]
+    root: Float[Tensor, "m m"]
+    """L, lower."""
+    precision_root: Float[Tensor, "m m"]
+    """R of B = R R^T, lower."""
+    coefficients: Float[Tensor, " m"]
+    """b."""
+    log_evidence: float
+
+    def features(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n m"]:
+        """phi(x), one row a point."""
+        cross = self.kernel(self.inducing, x).to_dense() + self.offset
+        return torch.linalg.solve_triangular(self.root, cross, upper=False).mT
+
+    def mean(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n"]:
+        """phi^T b."""
+        return self.features(x) @ self.coefficients
+
+    def explained(
+        self, x1: Float[Tensor, "*#b n d"], x2: Float[Tensor, "*#b k d"]
+    ) -> Float[Tensor, "*b n k"]:
+        """phi^T (I - B^-1) phi': what the data take from the covariance."""
+        left, right = self.features(x1), self.features(x2)
+        return left @ right.mT - self._whitened(left) @ self._whitened(right).mT
+
+    def explained_pairs(
+        self, x1: Float[Tensor, "*#b n d"], x2: Float[Tensor, "*#b n d"]
+    ) -> Float[Tensor, "*b n"]:
+        """`explained` of each point of x1 with that of the same index in x2."""
+        left, right = self.features(x1), self.features(x2)
+        known = self._whitened(left) * self._whitened(right)
+        return (left * right - known).sum(-1)
+
+    def __deepcopy__(self, memo: Any) -> "InducingPosterior":
+        return self  # nothing in it changes
+
+    def _whitened(self, features: Tensor) -> Tensor:
+        right = torch.linalg.solve_triangular(
+            self.precision_root, features.mT, upper=False
+        )
+        return right.mT
+
+
+@torch.no_grad()
+def inducing_posterior(
+    kernel: Kernel,
+    offset: float,
+    inducing: Float[Tensor, "m d"],
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, " n"],
+    noise: Float[Tensor, " n"],
+) -> InducingPosterior:
+    """The process of covariance k + offset given y with variances of the noise.
+
+    Raises:
+        NotPositiveDefiniteError: the covariance of the inducing points.
+    """
+    root, _ = factorise(
+        lambda: (kernel(inducing).to_dense() + offset).contiguous(),
+        what="covariance of the inducing points",
+    )
+    root = root.tril()
+    precision = torch.eye(len(inducing)).to(root)
+    projected, square, log_det = root.new_zeros(len(inducing)), 0.0, 0.0
+    for some in torch.arange(len(x), device=x.device).split(BLOCK):
+        cross = kernel(inducing, x[some]).to_dense() + offset
+        phi = solve_lower(root, cross)
+        left = kernel(x[some], diag=True) + offset - phi.square().sum(0)
+        # exact zeros at the inducing points, which rounding may make negative
+        diagonal = left.clamp_min(0.0) + noise[some]
+        scaled = phi / diagonal
+        precision += scaled @ phi.mT
+        projected += scaled @ y[some]
+        square += float((y[some].square() / diagonal).sum())
+        log_det += float(diagonal.log().sum())
+    factor, _ = factorise(precision.contiguous, what="precision of the inducing values")
+    factor = factor.tril()
+    white = solve_lower(factor, projected[:, None])
+    square -= float(white.square().sum())
+    log_det += 2 * float(factor.diagonal().log().sum())
+    return InducingPosterior(
+        kernel,
+        offset,
+        inducing,
+        root,
+        factor,
+        torch.linalg.solve_triangular(factor.mT, white, upper=True)[:, 0],
+        -0.5 * (square + log_det + len(x) * math.log(2 * math.pi)),
+    )
+
+
+@torch.no_grad()
+def pivoted_inducing(
+    kernel: Kernel, x: Float[Tensor, "n d"], size: int
+) -> Int[Tensor, " m"]:
+    """Rows of largest variance given those taken before (pivoted Cholesky).
+
+    From at most `CANDIDATES_PER_POINT` evenly spaced rows for each; fewer than `size`
+    where the others are explained already. Deterministic.
+    """
+    rows = torch.arange(len(x), device=x.device)
+    rows = rows[:: max(1, len(x) // (CANDIDATES_PER_POINT * size))]
+    x = x[rows]
+    left = kernel(x, diag=True).clone()
+    least = NEGLIGIBLE * float(left.max())
+    factor = x.new_zeros(size, len(x))
+    chosen: list[int] = []
+    for k in range(min(size, len(x))):
+        best = int(left.argmax())
+        if left[best] <= least:
+            break
+        row = kernel(x[best : best + 1], x).to_dense()[0]
+        row = row - factor[:k, best] @ factor[:k]
+        factor[k] = row / math.sqrt(float(left[best]))
+        left -= factor[k].square()
+        left[best] = -math.inf
+        chosen.append(best)
+    return rows[torch.tensor(chosen)]
