@@ -141,8 +141,8 @@ class AutoregressiveKernel(Kernel):
         **params: object,
     ) -> Float[Tensor, "*b n k"] | Float[Tensor, "*b n"]:
         """Covariance of inputs that carry their level."""
-        x1, level1 = self._split(x1)
-        x2, level2 = self._split(x2)
+        x1, level1 = self.split(x1)
+        x2, level2 = self.split(x2)
         weights1, weights2 = self.weights(x1, level1), self.weights(x2, level2)
         total = None
         for m, kernel in enumerate(self.kernels):
@@ -162,7 +162,7 @@ class AutoregressiveKernel(Kernel):
 
     def known_mean(self, x: Float[Tensor, "*#b n m"]) -> Float[Tensor, "*b n"]:
         """The mean of inputs that carry their level, from what is known."""
-        x, level = self._split(x)
+        x, level = self.split(x)
         lowest = self.weights(x, level)[..., 0]
         if self.known is None:
             return torch.zeros_like(lowest)
@@ -192,7 +192,10 @@ class AutoregressiveKernel(Kernel):
             train_inputs, train_prior_dist, train_labels, likelihood
         )
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split(
+        self, x: Float[Tensor, "*b n m"]
+    ) -> tuple[Float[Tensor, "*b n d"], Int[Tensor, "*b n"]]:
+        """What the kernels see of each row, and its level."""
         column = self.level_column % x.shape[-1]
         level = x[..., column]
         index = level.round().long()

@@ -23,6 +23,7 @@ from mfal.models.verdict import FidelityDiagnosis
 
 if TYPE_CHECKING:
     from mfal.models.autoregressive import AutoregressiveGP
+    from mfal.models.autoregressive_gradients import with_gradients
     from mfal.models.diagnosis import fidelity_diagnosis
     from mfal.models.nonlinear_autoregressive import NonlinearAutoregressiveGP
 
@@ -30,6 +31,7 @@ _ON_BOTORCH = {
     "AutoregressiveGP": "mfal.models.autoregressive",
     "NonlinearAutoregressiveGP": "mfal.models.nonlinear_autoregressive",
     "fidelity_diagnosis": "mfal.models.diagnosis",
+    "with_gradients": "mfal.models.autoregressive_gradients",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "load_potential",
     "metrics",
     "save_potential",
+    "with_gradients",
 ]
 
 

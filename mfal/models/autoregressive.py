@@ -34,6 +34,13 @@ from mfal.models.autoregressive_checks import (
     level_moments,
 )
 from mfal.models.autoregressive_fit import fit_autoregressive
+from mfal.models.autoregressive_large import (
+    LargeLevel,
+    keep_as_it_is,
+    know_lowest,
+    large_level,
+    number_inducing,
+)
 from mfal.models.autoregressive_noise import (
     NOISE_FLOOR,
     LevelGaussianLikelihood,
@@ -68,9 +75,11 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
     The fit holds 16 draws of the hyperparameters (`fit_gpytorch_mll(mll, n_samples=1)`
     keeps their maximum alone), because with few data at the highest level the maximum is
     overconfident; the posterior is the Gaussian with the moments of their mixture.
+    Derivatives become data by `mfal.models.with_gradients`.
 
     Args:
-        train_X: inputs with their level, n x d; at most 6000 rows.
+        train_X: inputs with their level, n x d; at most 6000 rows without those of a
+            lowest level with inducing points.
         train_Y: values, n x 1.
         train_Yvar: known variances of the noise; learned per level where None.
         fidelity_column: the column of train_X that holds the level.
@@ -78,6 +87,10 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         kernels: one GPyTorch kernel per level over x without the level column; by
             default between Matern-5/2 and RBF (learned), with a lengthscale per input.
         linear_rho: rho linear in x instead of constant.
+        n_inducing: inducing points of the lowest level, 0 for none; by default none up
+            to 2000 points at that level and 1500 beyond. The data of a level with
+            inducing points change the prior of the rows above, which alone are rows
+            of the model (`train_inputs`), see `mfal.models.autoregressive_large`.
         input_transform: must leave the level alone, as `Normalize(d, indices=[...])`.
         outcome_transform: by default one affine map per level.
 
@@ -99,11 +112,13 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         n_levels: int | None = None,
         kernels: Sequence[Kernel] | None = None,
         linear_rho: bool = False,
+        n_inducing: int | None = None,
         input_transform: InputTransform | None = None,
         outcome_transform: OutcomeTransform | _DefaultType | None = DEFAULT,
     ) -> None:
         check_training_data(train_X, train_Y, train_Yvar)
         level, column, n_levels = checked_levels(train_X, fidelity_column, n_levels)
+        n_inducing = number_inducing(level, n_inducing)
         if kernels is not None and len(kernels) != n_levels:
             raise ValueError(
                 f"{n_levels} levels need {n_levels} kernels, got {len(kernels)}"
@@ -117,6 +132,8 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
                 "but it changes it: pass the indices of the other columns, as "
                 f"Normalize(d={train_X.shape[-1]}, indices=[...])"
             )
+        if n_inducing and input_transform is not None:
+            keep_as_it_is(input_transform)
         if outcome_transform is DEFAULT:
             outcome_transform = LevelStandardize(column, n_levels)
         assert not isinstance(outcome_transform, _DefaultType)
@@ -129,12 +146,13 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
             yvar = train_Yvar.squeeze(-1)
         mean, unit = level_moments(y, level, n_levels)
         noise = torch.zeros_like(unit)
+        exact: Any = level > 0 if n_inducing else slice(None)
         likelihood = (
             LevelGaussianLikelihood(unit, column)
             if yvar is None
-            else fixed_noise(yvar, unit[level])
+            else fixed_noise(yvar[exact], unit[level][exact])
         )
-        ExactGP.__init__(self, train_X, y, likelihood)
+        ExactGP.__init__(self, train_X[exact], y[exact], likelihood)
         if yvar is not None:
             noise = torch.stack(
                 [
@@ -154,6 +172,10 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
             None if kernels is None else list(kernels),
             len(spread) if linear_rho else 0,
         )
+        self.lowest: LargeLevel | None = None
+        if n_inducing:
+            known = None if yvar is None else fixed_noise(yvar, unit[level]).noise
+            self.lowest = large_level(x, y - mean[level], known, column, n_inducing)
         if outcome_transform is not None:
             self.outcome_transform = outcome_transform
         if input_transform is not None:
@@ -186,6 +208,9 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
             x = self.transform_inputs(x)
         batch = torch.broadcast_shapes(x.shape[:-2], self.hyperparameter_batch)
         mean = self.mean_module(x).expand(*batch, -1)
+        if self.lowest is not None:
+            know_lowest(self)
+            mean = mean + self.covar_module.known_mean(x)
         return MultivariateNormal(mean, self.covar_module(x))
 
     def __call__(self, *args: Any, **kwargs: Any) -> MultivariateNormal:
@@ -325,7 +350,7 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         kernel = self.covar_module
         unit = kernel.level_unit.reshape(-1, self.n_levels)
         if isinstance(getattr(self, "outcome_transform", None), StratifiedStandardize):
-            unit = unit * self.outcome_transform.stdvs.flatten()  # type: ignore[operator]
+            unit = unit * self.outcome_transform.stdvs.flatten()[: self.n_levels]  # type: ignore[operator]
         rho = kernel.rho.detach().reshape(len(unit), self.n_levels - 1)
         return rho * unit[:, 1:] / unit[:, :-1]
 

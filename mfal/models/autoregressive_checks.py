@@ -53,11 +53,6 @@ def check_training_data(
         raise ValueError(
             f"train_X must be n x d with n > 0, got shape {tuple(train_X.shape)}"
         )
-    if len(train_X) > MOST_ROWS:
-        raise ValueError(
-            f"at most {MOST_ROWS} rows fit in memory (dense Cholesky factors), got "
-            f"{len(train_X)}: take a space-filling part of the lowest level"
-        )
     expected = (len(train_X), 1)
     for name, y in (("train_Y", train_Y), ("train_Yvar", train_Yvar)):
         if y is not None and tuple(y.shape) != expected:
@@ -74,6 +69,17 @@ def check_training_data(
             )
     if train_Yvar is not None and not (train_Yvar >= 0).all():
         raise ValueError("train_Yvar must be variances, zero or positive")
+
+
+def check_dense_rows(
+    n: int, advice: str = "take a space-filling part of the lowest level"
+) -> None:
+    """Raises ValueError for more rows than dense algebra takes."""
+    if n > MOST_ROWS:
+        raise ValueError(
+            f"at most {MOST_ROWS} rows fit in memory (dense Cholesky factors), got "
+            f"{n}: {advice}"
+        )
 
 
 def level_moments(

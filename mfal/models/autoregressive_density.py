@@ -50,15 +50,13 @@ def sorted_rows(model: Any) -> LevelRows:
             "a model with a batch of data sets (fantasies) cannot be fitted: fit the "
             "model first, then condition it"
         )
-    c = model.fidelity_column
-    level = full[:, c].round().long()
+    x, level = model.covar_module.split(full)
     order = level.argsort(stable=True)
-    full, y, level = full[order], y[order], level[order]
+    full, x, y, level = full[order], x[order], y[order], level[order]
     noise = None
     if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
         noise = model.likelihood.noise.detach()[order]
     start = tuple(int((level < k).sum()) for k in range(model.n_levels + 1))
-    x = torch.cat([full[:, :c], full[:, c + 1 :]], dim=1)
     residual = y - model.mean_module(full).detach()
     return LevelRows(full, x, level, residual, noise, start)
 
@@ -130,7 +128,7 @@ def noise_of(
     """Variance of the noise of the rows."""
     if rows.known_noise is not None:
         return rows.known_noise[index]
-    return model.likelihood.noise[..., rows.level[index]]
+    return model.likelihood.noise_covar(rows.full[index]).diagonal()
 
 
 def rho_at(kernel: Any, level: int, x: Float[Tensor, "n d"]) -> Float[Tensor, "*b n"]:
@@ -146,7 +144,7 @@ def lower_posterior(model: Any, rows: LevelRows, level: int) -> LowerPosterior:
     """What the data of the lower levels say of f_(l-1) at the inputs of level l."""
     with torch.no_grad():
         asked = rows.full[rows.of(level)].clone()
-        asked[:, model.fidelity_column] = level - 1
+        asked[:, model.fidelity_column] -= 1  # the same observable, one level lower
         prior = model.covar_module(asked).to_dense()
         mean = model.covar_module.known_mean(asked)
         n = rows.start[level]

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from gpytorch.kernels import Kernel
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mfal.models.cholesky import factorise, solve_lower
@@ -38,6 +38,9 @@ NEGLIGIBLE = 1e-11
 """Share of the largest variance below which a point is no use as an inducing point."""
 
 CANDIDATES_PER_POINT = 4
+FEW = 4
+"""A set of points is few beside one that has more than so many times as many."""
+
 BLOCK = 2048
 """Training rows whose features are held at once."""
 
@@ -54,22 +57,26 @@ class InducingPosterior:
     precision_root: Float[Tensor, "m m"]
     """R of B = R R^T, lower."""
     coefficients: Float[Tensor, " m"]
-    """b."""
+    """L^-T b."""
     log_evidence: float
 
     def features(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n m"]:
         """phi(x), one row a point."""
-        cross = self.kernel(self.inducing, x).to_dense() + self.offset
-        return torch.linalg.solve_triangular(self.root, cross, upper=False).mT
+        return _solved(self.root, self._cross(x), upper=False)
 
     def mean(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n"]:
         """phi^T b."""
-        return self.features(x) @ self.coefficients
+        return self._cross(x) @ self.coefficients
 
     def explained(
         self, x1: Float[Tensor, "*#b n d"], x2: Float[Tensor, "*#b k d"]
     ) -> Float[Tensor, "*b n k"]:
         """phi^T (I - B^-1) phi': what the data take from the covariance."""
+        n1, n2 = x1.shape[-2], x2.shape[-2]
+        if n2 > FEW * n1:  # no features of the many
+            return self._weights(x1) @ self._cross(x2).mT
+        if n1 > FEW * n2:
+            return self._cross(x1) @ self._weights(x2).mT
         left, right = self.features(x1), self.features(x2)
         return left @ right.mT - self._whitened(left) @ self._whitened(right).mT
 
@@ -84,11 +91,18 @@ class InducingPosterior:
     def __deepcopy__(self, memo: Any) -> "InducingPosterior":
         return self  # nothing in it changes
 
+    def _cross(self, x: Tensor) -> Tensor:
+        return self.kernel(x, self.inducing).to_dense() + self.offset
+
     def _whitened(self, features: Tensor) -> Tensor:
-        right = torch.linalg.solve_triangular(
-            self.precision_root, features.mT, upper=False
-        )
-        return right.mT
+        return _solved(self.precision_root, features, upper=False)
+
+    def _weights(self, x: Tensor) -> Tensor:
+        """L^-T (I - B^-1) phi."""
+        features = self.features(x)
+        white = self._whitened(features)
+        known = features - _solved(self.precision_root.mT, white, upper=True)
+        return _solved(self.root.mT, known, upper=True)
 
 
 @torch.no_grad()
@@ -128,35 +142,51 @@ def inducing_posterior(
     white = solve_lower(factor, projected[:, None])
     square -= float(white.square().sum())
     log_det += 2 * float(factor.diagonal().log().sum())
+    b = _solved(factor.mT, white.mT, upper=True)
     return InducingPosterior(
         kernel,
         offset,
         inducing,
         root,
         factor,
-        torch.linalg.solve_triangular(factor.mT, white, upper=True)[:, 0],
+        _solved(root.mT, b, upper=True)[0],
         -0.5 * (square + log_det + len(x) * math.log(2 * math.pi)),
     )
 
 
+def _solved(triangle: Tensor, rows: Tensor, *, upper: bool) -> Tensor:
+    """triangle^-1 of each row; all rows of a batch at once."""
+    columns = rows.reshape(-1, rows.shape[-1]).mT
+    solved = torch.linalg.solve_triangular(triangle, columns, upper=upper)
+    return solved.mT.reshape(rows.shape)
+
+
 @torch.no_grad()
 def pivoted_inducing(
-    kernel: Kernel, x: Float[Tensor, "n d"], size: int
-) -> Int[Tensor, " m"]:
-    """Rows of largest variance given those taken before (pivoted Cholesky).
+    kernel: Kernel,
+    x: Float[Tensor, "n d"],
+    size: int,
+    first: Float[Tensor, "k d"] | None = None,
+) -> Float[Tensor, "m d"]:
+    """Points of largest variance given those taken before (pivoted Cholesky).
 
-    From at most `CANDIDATES_PER_POINT` evenly spaced rows for each; fewer than `size`
-    where the others are explained already. Deterministic.
+    From at most about `CANDIDATES_PER_POINT` evenly spaced points for each; fewer than
+    `size` where the others are explained already. Those of `first`, at most half of
+    all, evenly spaced, go before. Deterministic.
     """
-    rows = torch.arange(len(x), device=x.device)
-    rows = rows[:: max(1, len(x) // (CANDIDATES_PER_POINT * size))]
-    x = x[rows]
+    x = x[:: max(1, len(x) // (CANDIDATES_PER_POINT * size))]
+    n_first = 0
+    if first is not None and size > 1:
+        first = first[:: -(-len(first) // (size // 2))]
+        n_first = len(first)
+        x = torch.cat([first, x])
     left = kernel(x, diag=True).clone()
     least = NEGLIGIBLE * float(left.max())
     factor = x.new_zeros(size, len(x))
     chosen: list[int] = []
-    for k in range(min(size, len(x))):
-        best = int(left.argmax())
+    while (k := len(chosen)) < min(size, len(x)):
+        among = left[:n_first]
+        best = int((among if (among > least).any() else left).argmax())
         if left[best] <= least:
             break
         row = kernel(x[best : best + 1], x).to_dense()[0]
@@ -165,4 +195,4 @@ def pivoted_inducing(
         left -= factor[k].square()
         left[best] = -math.inf
         chosen.append(best)
-    return rows[torch.tensor(chosen)]
+    return x[torch.tensor(chosen)]

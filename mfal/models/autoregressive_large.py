@@ -11,6 +11,12 @@ of f_0 (`autoregressive_inducing`; \varphi, B and b there)
 and the rows of the upper levels are an ordinary Gaussian process under that prior. The
 covariance of all rows is W \Phi^T \Phi W plus a diagonal for level 0 and a dense rest for
 the levels above; the cost is n_0 M^2 + n_H^3.
+
+The hyperparameters of level 0 are found from part of its rows by dense algebra (as for
+any level of more than 1500), the inducing points chosen at these, and all rows enter
+the posterior of f_0. The inputs of the upper levels are inducing points themselves:
+there FITC's residual is zero, so that the difference of two values at one input is not
+blurred by it.
 """
 
 import logging
@@ -21,10 +27,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from botorch.models.transforms.input import InputTransform
 from gpytorch.kernels import Kernel
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mfal.models.autoregressive_checks import check_dense_rows
 from mfal.models.autoregressive_density import LevelRows
 from mfal.models.autoregressive_inducing import (
     inducing_posterior,
@@ -33,11 +41,10 @@ from mfal.models.autoregressive_inducing import (
 
 _logger = logging.getLogger(__name__)
 
-MOST_ROWS = 6000
 LARGE_LEVEL = 2000
 """More points at the lowest level than these go through inducing points."""
 
-N_INDUCING = 1000
+N_INDUCING = 1500
 
 
 def number_inducing(level: Int[Tensor, " n"], n_inducing: int | None) -> int:
@@ -48,38 +55,48 @@ def number_inducing(level: Int[Tensor, " n"], n_inducing: int | None) -> int:
             level, a number that is negative or more than there are points.
     """
     low = int((level == 0).sum())
+    upper = len(level) - low
     if n_inducing is None:
-        n_inducing = min(N_INDUCING, low) if low > LARGE_LEVEL else 0
+        n_inducing = N_INDUCING if low > LARGE_LEVEL and upper else 0
     if not 0 <= n_inducing <= low:
         raise ValueError(
             f"n_inducing must be from 0 (dense) to the {low} points of the lowest "
             f"level, got {n_inducing}"
         )
-    dense = len(level) - low if n_inducing else len(level)
-    if dense > MOST_ROWS:
-        advice = (
-            "take a space-filling part of the upper levels"
-            if n_inducing
-            else "take a space-filling part of the lowest level, or n_inducing > 0"
-        )
-        raise ValueError(
-            f"at most {MOST_ROWS} rows fit in memory (dense Cholesky factors), got "
-            f"{dense}: {advice}"
-        )
-    if n_inducing and not dense:
+    if not n_inducing:
+        check_dense_rows(len(level))
+        return 0
+    check_dense_rows(upper, "take a space-filling part of the upper levels")
+    if not upper:
         raise ValueError(
             f"a lowest level through {n_inducing} inducing points needs data at a level "
             f"above it, got {low} rows of level 0 alone: add rows of a higher level, or "
             "take BoTorch's SingleTaskVariationalGP for one level"
         )
-    if n_inducing:
-        _logger.info(
-            "level 0: %d points through %d inducing points (FITC); n_inducing sets "
-            "their number, 0 keeps the level dense",
-            low,
-            n_inducing,
-        )
+    _logger.info(
+        "level 0: %d points through at most %d inducing points (FITC); n_inducing sets "
+        "their number, 0 keeps the level dense",
+        low,
+        n_inducing,
+    )
     return n_inducing
+
+
+def keep_as_it_is(transform: InputTransform) -> None:
+    """Fixes a transform to what all rows, the lowest level's too, have taught it.
+
+    Raises:
+        ValueError: the transform has parameters that the fit would change.
+    """
+    if any(True for _ in transform.parameters()):
+        raise ValueError(
+            "an input transform with parameters of its own cannot be learned with "
+            "inducing points at the lowest level: transform the inputs beforehand, or "
+            "pass n_inducing=0"
+        )
+    for module in transform.modules():
+        if getattr(module, "learn_coefficients", False):
+            module.learn_coefficients = False  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,8 @@ class LargeLevel:
     """The rows of the lowest level, and how many inducing points stand for them."""
 
     rows: LevelRows
+    upper: Float[Tensor, "k d"]
+    """Inputs of the rows above: inducing points, so that pairs of values stay pairs."""
     n_inducing: int
 
     def __deepcopy__(self, memo: Any) -> "LargeLevel":
@@ -100,11 +119,14 @@ def large_level(
     column: int,
     n_inducing: int,
 ) -> LargeLevel:
-    """The lowest level from its inputs, values minus their mean and known noise."""
+    """From the inputs of all rows, their values minus the mean and the known noise."""
     inputs = torch.cat([x[:, :column], x[:, column + 1 :]], dim=1)
     level = x[:, column].round().long()
-    rows = LevelRows(x, inputs, level, residual, noise, (0, len(x)))
-    return LargeLevel(rows, n_inducing)
+    low = level == 0
+    parts = (x[low], inputs[low], level[low], residual[low])
+    known = None if noise is None else noise[low]
+    rows = LevelRows(*parts, known, (0, int(low.sum())))
+    return LargeLevel(rows, inputs[~low], n_inducing)
 
 
 def know_lowest(model: Any) -> None:
@@ -123,14 +145,15 @@ def know_lowest(model: Any) -> None:
     base = _first_draw(kernel.kernels[0], bool(model.hyperparameter_batch))
     parts = [p.detach().flatten() for p in base.parameters()]
     now = torch.cat([*parts, noise[:1], unit[None]])
-    if kernel.known is not None and torch.equal(now, model.known_at):
+    if kernel.known is not None and _equal(now, model.known_at):
         return
+    x, y, noise = (t.to(unit) for t in (rows.x, rows.residual, noise))
     kernel.known = inducing_posterior(
         base,
         kernel.offset_variance,
-        rows.x[pivoted_inducing(base, rows.x, level.n_inducing)],
-        rows.x,
-        rows.residual / unit,
+        pivoted_inducing(base, x, level.n_inducing, level.upper.to(unit)),
+        x,
+        y / unit,
         noise / unit.square(),
     )
     model.known_at = now
@@ -140,6 +163,11 @@ def know_lowest(model: Any) -> None:
         len(kernel.known.inducing),
         kernel.known.log_evidence - len(rows.x) * float(unit.log()),
     )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    same = a.dtype == b.dtype and a.device == b.device
+    return same and torch.equal(a, b)
 
 
 @contextmanager

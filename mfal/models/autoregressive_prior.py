@@ -79,12 +79,13 @@ def default_covariance(
     column: int,
     kernels: list[Kernel] | None,
     n_slopes: int,
+    kind: type[AutoregressiveKernel] = AutoregressiveKernel,
 ) -> AutoregressiveKernel:
     """The covariance of all levels with the priors above."""
     if kernels is None:
         kernels = [default_kernel(spread, *LOWEST_VARIANCE)]
         kernels += [default_kernel(spread, *DISCREPANCY_VARIANCE) for _ in unit[1:]]
-    covariance = AutoregressiveKernel(
+    covariance = kind(
         kernels,
         level_column=column,
         rho_prior=NormalPrior(0.8, 1.0) if len(unit) > 1 else None,

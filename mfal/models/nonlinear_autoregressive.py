@@ -25,7 +25,11 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from mfal.models.autoregressive import exact_algebra
-from mfal.models.autoregressive_checks import check_training_data, checked_levels
+from mfal.models.autoregressive_checks import (
+    check_dense_rows,
+    check_training_data,
+    checked_levels,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class NonlinearAutoregressiveGP(Model):
     ) -> None:
         super().__init__()
         check_training_data(train_X, train_Y, train_Yvar)
+        check_dense_rows(len(train_X))
         level, column, n_levels = checked_levels(train_X, fidelity_column, None)
         empty = [k for k in range(n_levels) if not (level == k).any()]
         if empty:

@@ -63,7 +63,17 @@ class TwoLevels:
 
     @staticmethod
     def of_model(model: AutoregressiveGP, low: int, high: int) -> "TwoLevels":
-        """The data of a model, as they were before it standardised them."""
+        """The data of a model, as they were before it standardised them.
+
+        Raises:
+            ValueError: a lowest level through inducing points.
+        """
+        if model.lowest is not None:
+            raise ValueError(
+                "a diagnosis needs every row of its levels, but the lowest level of "
+                "this model goes through inducing points: pass the data themselves, "
+                "with at most 2000 rows of the lowest level"
+            )
         X, y = _inputs(model), model.train_targets.unsqueeze(-1)
         variance = None
         if isinstance(model.likelihood, FixedNoiseGaussianLikelihood):
