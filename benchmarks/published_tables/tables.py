@@ -37,17 +37,21 @@ def errors(published: Mapping, elements: Mapping) -> str:
 
 
 def costs(elements: Mapping) -> str:
-    """What fits and predictions take, and the ratio of the two sides."""
+    """What fits and predictions take, and the ratio of two sides of one machine."""
     heads = ["", "", "fit, wall (s)", "fit, CPU (s)", "fit, peak memory (MB)"]
     heads += ["energy + forces (ms/atom)", "with error bars (ms/atom)"]
     rows = []
     for element, found in elements.items():
         numbers = {side: _costs(found[side]) for side in SIDES if side in found}
+        apart = len({_processor(found[side]) for side in numbers}) > 1
         for side, row in numbers.items():
             cells = [MISSING if x is None else f"{x:,.{d}f}" for x, d in row]
-            rows.append([element, side, *cells])
+            where = f" ({_processor(found[side])})" if apart else ""
+            rows.append([element, f"{side}{where}", *cells])
         for side in ("mfal_matched", "mfal"):
             if side not in numbers or "gap_fit" not in numbers:
+                continue
+            if _processor(found[side]) != _processor(found["gap_fit"]):
                 continue
             ours, theirs = ([x for x, _ in numbers[s]] for s in (side, "gap_fit"))
             ratios = (
@@ -121,6 +125,10 @@ def _maes(found: Mapping, side: str) -> tuple[float, float] | None:
         return None
     judged = found[side]["evaluation"]["errors"]
     return judged["energy"]["mae"], judged["forces"]["mae"]
+
+
+def _processor(side: Mapping) -> str:
+    return side["fit"]["machine"]["processor"]
 
 
 def _costs(side: Mapping) -> list[tuple[float | None, int]]:

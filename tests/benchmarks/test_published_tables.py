@@ -132,6 +132,16 @@ def test_the_ratio_is_above_one_where_mfal_is_cheaper():
     assert "mfal 1.0, gap_fit 1.0" in costs or "gap_fit 1.0, mfal 1.0" in costs
 
 
+def test_two_machines_have_no_ratio():
+    found = document("mfal", "gap_fit")
+    theirs = found["elements"]["Cu"]["gap_fit"]["fit"]
+    theirs["machine"] = theirs["machine"] | {"processor": "B"}
+    costs = sections(found)["costs"]
+    assert "gap_fit over" not in costs
+    assert "| Cu | mfal (A) |" in costs
+    assert "| Cu | gap_fit (B) |" in costs
+
+
 @pytest.mark.parametrize("names", [(), ("mfal",), ("gap_fit",)])
 def test_a_side_that_was_not_run_is_left_out(names):
     found = document(*names)
