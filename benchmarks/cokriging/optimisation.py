@@ -24,8 +24,8 @@ from benchmarks.cokriging.regret import figure, tables
 from benchmarks.cokriging.run import OURS
 from benchmarks.cokriging.searches import HIGH, SEARCHES, Hartmann, Label, Search
 from benchmarks.cokriging.strategies import STRATEGIES
-from benchmarks.cokriging.tables import write_sections
 from benchmarks.derivative_kernel.measured import machine
+from benchmarks.markdown import write_sections
 from mfal.data.files import write_text
 
 HERE = Path(__file__).parent

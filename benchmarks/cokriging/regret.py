@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.cokriging.tables import table
+from benchmarks.markdown import table
 from mfal.report.style import RC
 
 NAMES = {

@@ -25,8 +25,9 @@ from benchmarks.cokriging.environments import Worker
 from benchmarks.cokriging.figure import figure
 from benchmarks.cokriging.problems import N_TEST, PROBLEMS, Data, Problem, drawn
 from benchmarks.cokriging.scores import rmse_of_the_mean, scored
-from benchmarks.cokriging.tables import MODELS, sections, write_sections
+from benchmarks.cokriging.tables import MODELS, sections
 from benchmarks.derivative_kernel.measured import machine
+from benchmarks.markdown import write_sections
 from mfal.data.files import write_text
 
 HERE = Path(__file__).parent

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mfal.data.files import write_text
+from benchmarks.markdown import table
 
 MODELS = {
     "mfal": "mfal",
@@ -156,24 +155,6 @@ def quartiles(runs: Runs, name: str) -> tuple[float, float, float]:
         return (math.nan,) * 3
     values = sorted(r.get(name, math.inf) for r in runs)
     return tuple(_between(values, q) for q in (0.25, 0.5, 0.75))  # type: ignore[return-value]
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    if not rows:
-        return "Not measured yet."
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_sections(readme: Path, tables: Mapping[str, str]) -> None:
-    """Puts each text between the marks of its name."""
-    text = readme.read_text()
-    for name, content in tables.items():
-        before, rest = text.split(f"<!-- {name} -->\n")
-        _, after = rest.split("<!-- end -->", maxsplit=1)
-        text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->{after}"
-    write_text(readme, text)
 
 
 def _between(values: Sequence[float], q: float) -> float:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.derivative_kernel.geometries import GFN2, ethanol
-from benchmarks.derivative_kernel.measured import in_subprocess, machine, write_section
+from benchmarks.derivative_kernel.measured import in_subprocess, machine
+from benchmarks.markdown import write_sections
 
 HERE = Path(__file__).parent
 SIGMAS = range(10, 100, 10)
@@ -55,7 +56,7 @@ def main() -> None:
     if options.smoke or options.peer is None:
         return
     (HERE / "forces.json").write_text(json.dumps(runs, indent=1))
-    write_section("forces", table(runs))
+    write_sections(HERE / "README.md", {"forces": table(runs)})
 
 
 def write_arrays(folder: Path, size: int, sizes: tuple[int, int, int]) -> Path:

@@ -61,11 +61,3 @@ def machine(threads: int) -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
     }
-
-
-def write_section(name: str, text: str) -> None:
-    """Puts a table between the marks of its name in the README."""
-    readme = Path(__file__).with_name("README.md")
-    before, rest = readme.read_text().split(f"<!-- {name} -->\n")
-    after = rest.split("<!-- end -->", maxsplit=1)[1]
-    readme.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- end -->{after}")

@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.derivative_kernel.evidence import ENTRIES, SIDES
-from benchmarks.derivative_kernel.measured import in_subprocess, machine, write_section
+from benchmarks.derivative_kernel.measured import in_subprocess, machine
+from benchmarks.markdown import write_sections
 
 HERE = Path(__file__).parent
 REPETITIONS = {100: 3, 200: 3, 300: 1}
@@ -44,7 +45,7 @@ def main() -> None:
     if options.smoke:
         return
     (HERE / "results.json").write_text(json.dumps(document, indent=1))
-    write_section("evidence", table(document))
+    write_sections(HERE / "README.md", {"evidence": table(document)})
     figure(document).savefig(HERE / "evidence.png", dpi=200)
 
 

@@ -21,6 +21,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import mfal
+from benchmarks.markdown import write_sections
 from mfal.campaign import Campaign, load_campaign
 
 HERE = Path(__file__).parent
@@ -224,12 +225,7 @@ def write_readme(rows: list[dict[str, Any]]) -> None:
             f"{100 * row['forces_coverage_95']:.0f} | {row['energy_mae']:.2f} ± "
             f"{row['energy_mae_spread']:.2f} |"
         )
-    readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition("<!-- table -->\n")
-    _, _, after = rest.partition("<!-- end -->")
-    readme.write_text(
-        before + "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->" + after
-    )
+    write_sections(HERE / "README.md", {"table": "\n".join(lines)})
 
 
 if __name__ == "__main__":

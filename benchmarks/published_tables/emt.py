@@ -17,9 +17,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from benchmarks.published_tables.run import write_sections
+from benchmarks.markdown import table, write_sections
 from benchmarks.published_tables.sets import mlearn, prepared
-from benchmarks.published_tables.tables import table
 from mfal.data import Fidelity, Label, LabelledDataset, read_extxyz
 from mfal.data.files import write_text
 from mfal.models import SparsePotential

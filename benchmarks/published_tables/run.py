@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import write_sections
 from benchmarks.published_tables.figure import figure
 from benchmarks.published_tables.published import PUBLISHED
 from benchmarks.published_tables.sets import ELEMENTS, available, mlearn, prepared
@@ -76,16 +77,6 @@ def growing(
         sizes = {"structures": files.n_structures, "atoms": files.n_atoms}
         rows.append({"element": element, "copies": copies, **sizes, "fit": fit})
     return rows
-
-
-def write_sections(readme: Path, tables: dict[str, str]) -> None:
-    """Puts each text between the marks of its name."""
-    text = readme.read_text()
-    for name, table in tables.items():
-        before, rest = text.split(f"<!-- {name} -->\n")
-        _, after = rest.split("<!-- end -->", maxsplit=1)
-        text = f"{before}<!-- {name} -->\n{table}\n<!-- end -->{after}"
-    write_text(readme, text)
 
 
 def _sides(options: argparse.Namespace) -> list[Side]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.markdown import table
+
 SIDES = {
     "gap_fit": "gap_fit, here",
     "mfal_matched": "mfal, descriptor and points of gap_fit",
@@ -110,14 +112,6 @@ def conditions(elements: Mapping) -> str:
     named = (f"{name} {' and '.join(sorted(v))}" for name, v in versions.items())
     span = f"load before the fits {min(loads):.1f} to {max(loads):.1f}"
     return f"{'; '.join(sorted(machines))}; {span}; {', '.join(named)}."
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    if not rows:
-        return "Not measured yet."
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _maes(found: Mapping, side: str) -> tuple[float, float] | None:

@@ -33,7 +33,7 @@ from vesin import NeighborList
 from mfal.descriptors.environments import VOIGT
 
 GRID = 0.004
-"""Distance of the points of the splines (A): an error of 1e-10 of the largest value."""
+"""Distance of the points of the splines (A): less error than featomic's own splines."""
 
 CLOSEST = 0.1
 """Two atoms nearer than that (A) are an error, not a structure."""
@@ -149,7 +149,7 @@ class DensityBasis:
                 slice(self.n_max * begin, self.n_max * end),
             )
 
-    @property
+    @cached_property
     def _cubics(self) -> Float[Tensor, "intervals 4 nl_n"]:
         return _tabulated(json.dumps(self._options), self.n_max, self.l_max)
 

@@ -74,7 +74,7 @@ class Contraction:
         n_max: int,
         l_max: int,
     ) -> None:
-        self._n_max, self._l_max, self._n_species = n_max, l_max, n_species
+        self._n_max, self._l_max = n_max, l_max
         d = next(iter(blocks.values())).shape[1]
         self.size = d
         tensor = torch.zeros(

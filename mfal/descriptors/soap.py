@@ -223,6 +223,7 @@ class Soap:
         for chunk in chunks:
             who = torch.arange(first, first + len(chunk[0].coefficients))
             first += len(who)
+            own = torch.searchsorted(known, who * n + who)
             for part, contraction in zip(chunk, contractions, strict=True):
                 values[who] += contraction.project(part.coefficients)
                 to_values = contraction.slopes(part.coefficients)
@@ -232,7 +233,6 @@ class Soap:
                     where = torch.searchsorted(known, who.unsqueeze(1) * n + shell.atom)
                     where[shell.distance >= part.basis.cutoff] = len(keys)
                     gradients.index_add_(0, where.flatten(), each.flatten(0, 1))
-                    own = torch.searchsorted(known, who * n + who)
                     gradients.index_add_(0, own, each.sum(1), alpha=-1.0)
                     if with_strain:
                         strains[who] += stretch(shell.vector) @ pulls

@@ -132,7 +132,7 @@ class DerivativeKernel(Kernel):
         """Covariance of two sets of rows, or of each pair of rows if `diag`."""
         rows1, rows2 = self._scaled(x1), self._scaled(x2)
         if diag:  # GPyTorch's protocol; each pair of rows is its own 1 x 1 block
-            rows1, rows2 = _one_by_one(*rows1), _one_by_one(*rows2)
+            rows1, rows2 = one_by_one(rows1), one_by_one(rows2)
         covariance = derivative_covariance(self.profile, rows1, rows2)
         return covariance[..., 0, 0] if diag else covariance
 
@@ -141,7 +141,9 @@ class DerivativeKernel(Kernel):
         return b, v / self.lengthscale, q / self.lengthscale
 
 
-def _one_by_one(b: Tensor, v: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def one_by_one(rows: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows as a batch of sets of one row each."""
+    b, v, q = rows
     return b.unsqueeze(-2), v.unsqueeze(-2), q.unsqueeze(-2)
 
 

@@ -26,8 +26,8 @@ from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
 from mfal.kernels import AutoregressiveKernel, matern52_profile, rbf_profile
-from mfal.kernels.derivative import Profile, derivative_covariance
-from mfal.models.autoregressive_noise import LevelNoise, by_level
+from mfal.kernels.derivative import Profile, derivative_covariance, one_by_one
+from mfal.models.autoregressive_noise import LevelNoise, by_level, noise_of_rows
 
 DERIVATIVE = 1000
 """The code of a derivative is its level plus this times the number of its input."""
@@ -92,7 +92,7 @@ class GradientKernel(Kernel):
         smoothness = self.kernel.base_kernel.smoothness
         variance = self.kernel.outputscale[..., None, None]
         if diag:  # each pair of rows is its own 1 x 1 block
-            rows1, rows2 = _one_by_one(rows1), _one_by_one(rows2)
+            rows1, rows2 = one_by_one(rows1), one_by_one(rows2)
             smoothness, variance = smoothness.unsqueeze(-1), variance.unsqueeze(-1)
 
         def mixed(s: Tensor) -> Profile:
@@ -109,11 +109,6 @@ class GradientKernel(Kernel):
         at = torch.nn.functional.one_hot(quantity, x.shape[-1] + 1).to(x)
         length = self.kernel.base_kernel.lengthscale
         return at[..., :1], at[..., 1:] * self.spread / length, x / length
-
-
-def _one_by_one(rows: Observation) -> Observation:
-    b, w, u = rows
-    return b.unsqueeze(-2), w.unsqueeze(-2), u.unsqueeze(-2)
 
 
 class GradientAutoregressiveKernel(AutoregressiveKernel):
@@ -187,16 +182,13 @@ class GradientNoise(Noise):
         self, *params: Any, shape: torch.Size | None = None, **kwargs: Any
     ) -> DiagLinearOperator:
         """The variance of each row by its code, or what `noise` says."""
-        given = kwargs.get("noise")
-        if given is not None:
-            return DiagLinearOperator(given)
-        if not params:
-            raise ValueError("the noise depends on the row: pass the inputs as well")
-        x = params[0] if torch.is_tensor(params[0]) else params[0][0]
+        return noise_of_rows(self.variance, params, shape, kwargs.get("noise"))
+
+    def variance(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*c n"]:
+        """The variance of each row by its code."""
         level, quantity = observable_of(x[..., self.column])
         value, derivative = (by_level(n, level) for n in self.noise.unbind(dim=-1))
-        variance = torch.where(quantity == 0, value, derivative)
-        return DiagLinearOperator(variance if shape is None else variance.expand(shape))
+        return torch.where(quantity == 0, value, derivative)
 
 
 class GradientGaussianLikelihood(_GaussianLikelihoodBase):

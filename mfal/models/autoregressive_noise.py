@@ -1,5 +1,6 @@
 """The mean, the noise and the scaling of data that come from several levels."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -86,14 +87,31 @@ class LevelNoise(Noise):
         self, *params: Any, shape: torch.Size | None = None, **kwargs: Any
     ) -> DiagLinearOperator:
         """The variance of each row by its level, or what `noise` says."""
-        given = kwargs.get("noise")
-        if given is not None:
-            return DiagLinearOperator(given)
-        if not params:
-            raise ValueError("the noise depends on the level: pass the inputs as well")
-        x = params[0] if torch.is_tensor(params[0]) else params[0][0]
-        variance = by_level(self.noise, x[..., self.column])
-        return DiagLinearOperator(variance if shape is None else variance.expand(shape))
+        return noise_of_rows(self.variance, params, shape, kwargs.get("noise"))
+
+    def variance(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*c n"]:
+        """The variance of each row by its level."""
+        return by_level(self.noise, x[..., self.column])
+
+
+def noise_of_rows(
+    variance: Callable[[Tensor], Tensor],
+    params: Sequence[Any],
+    shape: torch.Size | None,
+    given: Tensor | None,
+) -> DiagLinearOperator:
+    """GPyTorch's protocol of a noise model: the variance of the inputs, or what is given.
+
+    Raises:
+        ValueError: neither inputs nor variances.
+    """
+    if given is not None:
+        return DiagLinearOperator(given)
+    if not params:
+        raise ValueError("the noise depends on the row: pass the inputs as well")
+    x = params[0] if torch.is_tensor(params[0]) else params[0][0]
+    found = variance(x)
+    return DiagLinearOperator(found if shape is None else found.expand(shape))
 
 
 class LevelGaussianLikelihood(_GaussianLikelihoodBase):

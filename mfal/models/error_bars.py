@@ -1,11 +1,10 @@
 """Error bars from the first inducing points: a small posterior beside the large one.
 
-The epistemic sigma of a row needs the row itself, which costs a hundred times the mean.
-But how uncertain a force is, as against another, fewer points tell as well: with the
-first 400 of 1,500 points (in the order of pivoted Cholesky) the logarithms of sigmas of
-forces correlate to 0.9998 with those of all, and after recalibration the residuals of
-left-out labels are explained as well. The Gram matrix of the first features is the
-leading part of that of all, so that the small posterior is there for the asking.
+The epistemic sigma of a row needs the row itself, which costs several times the mean. But
+how uncertain a force is, as against another, fewer points tell as well (in the order of
+pivoted Cholesky), and what is left is a factor, which recalibration finds. The Gram matrix
+of the first features is the leading part of that of all, so that the small posterior is
+there for the asking.
 """
 
 from dataclasses import dataclass
@@ -36,9 +35,8 @@ def error_bars(
     Where a label of an upper level stands without one below, a label at hand tells of
     all weights, and the mean with it: then the whole posterior is needed.
     """
-    share = any(g.level > 0 and g.below < g.level - 1 for g in statistics.groups)
     few, columns = feature_map.leading(gathering.BAR_POINTS)
-    if share or few.size == feature_map.size:
+    if statistics.levels_share or few.size == feature_map.size:
         return None
     weights = posterior(statistics.of_columns(columns), Prior(few.block), h)
     return ErrorBars(few, columns, weights)

@@ -43,8 +43,8 @@ class Configuration:
     species: np.ndarray
     blocks: tuple[Block, ...]
     unexplained: np.ndarray
-    """Prior variance of the energy that the features of each block do not carry; with
-    the first `BAR_POINTS` points only, in the second row."""
+    """Prior variance of the energy that the features of each block do not carry; in the
+    last row with the first `BAR_POINTS` points only, where there are more."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as arrays: each tensor on its way to a process holds a file open."""
@@ -127,7 +127,8 @@ def _gather_part(
 ) -> Gathered:
     statistics = Statistics(feature_map.size, len(dataset.levels))
     buffer = RowBuffer(statistics)
-    maps = (feature_map, feature_map.leading(BAR_POINTS)[0])
+    few = feature_map.leading(BAR_POINTS)[0]
+    maps = [feature_map] if few.size == feature_map.size else [feature_map, few]
     kept = []
     for done, i in enumerate(indices, start=1):
         labels = {

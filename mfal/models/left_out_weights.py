@@ -270,7 +270,7 @@ def leave_out(
             _, variance = _without(bars.weights, (small, *told), (own, wanted))
         sizes = [len(t.augmented) for t in targets]
         unexplained = unexplained_variance(
-            torch.from_numpy(configuration.unexplained[0 if bars is None else 1]),
+            torch.from_numpy(configuration.unexplained[0 if bars is None else -1]),
             h,
             path,
             top,

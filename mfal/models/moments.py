@@ -108,6 +108,11 @@ class Statistics:
                 merged.groups[group] = known + moments  # never the part's own
         return merged
 
+    @property
+    def levels_share(self) -> bool:
+        """Whether any label of an upper level is not conditioned on one below it."""
+        return any(g.level > 0 and g.below < g.level - 1 for g in self.groups)
+
     def of_columns(self, columns: Int[Tensor, " p"]) -> "Statistics":
         """The statistics of some of the features."""
         last = torch.tensor([self.n_features, self.n_features + 1])

@@ -363,7 +363,7 @@ class WeightPotential:
         G G^T is the covariance of the label, r its residual. Zero effect if every label
         of the levels above has one below it.
         """
-        if at_hand is None or not self._levels_share:
+        if at_hand is None or not self.statistics.levels_share:
             return None
         parts, residuals, noises = [], [], []
         for number, name in enumerate(QUANTITIES):
@@ -384,13 +384,6 @@ class WeightPotential:
         right = torch.cat([v.mT, torch.cat(residuals).unsqueeze(1)], dim=1)
         solved = solve_lower(gain, right)
         return solved[:, :-1], solved[:, -1]
-
-    @property
-    def _levels_share(self) -> bool:
-        """Whether any label of an upper level is not conditioned on one below it."""
-        return any(
-            g.level > 0 and g.below < g.level - 1 for g in self.statistics.groups
-        )
 
 
 def training_keys(dataset: LabelledDataset) -> dict[str, frozenset[str]]:

@@ -20,7 +20,8 @@ from benchmarks.cokriging.regret import figure as regret_figure
 from benchmarks.cokriging.regret import tables as regret_tables
 from benchmarks.cokriging.scores import FLOOR, rmse_of_the_mean, scored
 from benchmarks.cokriging.searches import COUNTED, HIGH, LOW, Hartmann, Table, counts
-from benchmarks.cokriging.tables import quartiles, sections, write_sections
+from benchmarks.cokriging.tables import quartiles, sections
+from benchmarks.markdown import write_sections
 
 HARTMANN_BEST = [0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573]
 
