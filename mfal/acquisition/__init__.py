@@ -1,44 +1,119 @@
 """What to buy next: acquisition functions per cost, batches, costs, the plan."""
 
-from mfal.acquisition.batch import Pick, select_batch
+from mfal.acquisition.batch import (
+    Batch,
+    Certificate,
+    select_batch,
+    select_within_budget,
+)
 from mfal.acquisition.candidates import Candidate
+from mfal.acquisition.composition import Product, Schedule, WeightedSum
 from mfal.acquisition.cost import (
     CostEstimate,
     LevelCostModel,
     cost_ratio,
     estimate_cost,
 )
-from mfal.acquisition.information import (
-    IntegratedVariance,
-    MaximumVariance,
-    ParameterInformation,
-    PoolAcquisition,
-    Random,
-    TargetInformation,
+from mfal.acquisition.diversity import (
+    Coverage,
+    KernelVolume,
+    MinimumDistance,
+    mean_descriptors,
 )
+from mfal.acquisition.ensemble import EnsembleInformation
+from mfal.acquisition.extrapolation import ExtrapolationGrade
+from mfal.acquisition.greedy import Pick
+from mfal.acquisition.information import ParameterInformation, TargetInformation
 from mfal.acquisition.inputs import (
     qIntegratedVariance,
     qParameterInformation,
     qTargetInformation,
 )
-from mfal.acquisition.planner import low_level_first
+from mfal.acquisition.partition import select_partitioned
+from mfal.acquisition.planner import Plan, low_level_first, plan
+from mfal.acquisition.pool import PoolAcquisition, Random
+from mfal.acquisition.properties import (
+    Property,
+    PropertyTerm,
+    barrier,
+    elastic_constant,
+    energy_sum,
+    formation_energy,
+    reaction_energy,
+    surface_energy,
+    vacancy_formation_energy,
+)
+from mfal.acquisition.property_pool import WithProperties, property_entries
+from mfal.acquisition.property_posterior import PropertyEstimate, property_posterior
+from mfal.acquisition.similarity import NormalisedPower, SquaredExponential
+from mfal.acquisition.size_cost import LearnedCosts, SizeCost
+from mfal.acquisition.tolerance import Tolerance
+from mfal.acquisition.variance import (
+    IntegratedVariance,
+    MaximumVariance,
+    energy_variance,
+    energy_variance_per_atom,
+    force_variance,
+    force_variance_per_atom,
+    largest_force_variance,
+    mean_variance,
+)
 
 __all__ = [
+    "Batch",
     "Candidate",
+    "Certificate",
     "CostEstimate",
+    "Coverage",
+    "EnsembleInformation",
+    "ExtrapolationGrade",
     "IntegratedVariance",
+    "KernelVolume",
+    "LearnedCosts",
     "LevelCostModel",
     "MaximumVariance",
+    "MinimumDistance",
+    "NormalisedPower",
     "ParameterInformation",
     "Pick",
+    "Plan",
     "PoolAcquisition",
+    "Product",
+    "Property",
+    "PropertyEstimate",
+    "PropertyTerm",
     "Random",
+    "Schedule",
+    "SizeCost",
+    "SquaredExponential",
     "TargetInformation",
+    "Tolerance",
+    "WeightedSum",
+    "WithProperties",
+    "barrier",
     "cost_ratio",
+    "elastic_constant",
+    "energy_sum",
+    "energy_variance",
+    "energy_variance_per_atom",
     "estimate_cost",
+    "force_variance",
+    "force_variance_per_atom",
+    "formation_energy",
+    "largest_force_variance",
     "low_level_first",
+    "mean_descriptors",
+    "mean_variance",
+    "plan",
+    "property_entries",
+    "property_posterior",
     "qIntegratedVariance",
     "qParameterInformation",
     "qTargetInformation",
+    "reaction_energy",
     "select_batch",
+    "select_partitioned",
+    "select_within_budget",
+    "surface_energy",
+    "vacancy_formation_energy",
 ]

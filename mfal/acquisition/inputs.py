@@ -17,8 +17,8 @@ from botorch.models.model import Model
 from jaxtyping import Float
 from torch import Tensor
 
-from mfal.acquisition.information import check_weights, explained_variance
 from mfal.acquisition.joint import CostModel, InputAcquisition, Joint
+from mfal.acquisition.variance import check_weights, explained_variance
 from mfal.models.posterior import log_det
 
 

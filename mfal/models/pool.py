@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 from ase import Atoms
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.data import structure_key
@@ -38,7 +38,7 @@ class PoolEntry:
 
 
 class ExactPool:
-    """`mfal.models.posterior.PoolPosterior` of an `ExactPotential`.
+    """`mfal.models.posterior.LabelPool` of an `ExactPotential`.
 
     Labels of one structure share the misfits of the levels below (`mfal.models.noise`),
     with each other and with the data: `cross` and `noise` together are the covariance
@@ -88,6 +88,18 @@ class ExactPool:
         level = self._level(block)
         own = self._white[level, level] - self._latent[level, level]
         return white_rows(own, self.blocks[block])
+
+    def quantity(self, block: int) -> Int[Tensor, " r"]:
+        """The quantity of each row of a block: 0 energy, 1 forces."""
+        return self.blocks[block].quantity
+
+    def n_atoms(self, block: int) -> int:
+        """Number of atoms of a block's structure."""
+        return self.blocks[block].n_atoms
+
+    def force_basis(self, block: int) -> Float[Tensor, "c k"]:
+        """U of the Cartesian forces F = U f, f the rows of forces of a block."""
+        return self.blocks[block].basis
 
     def covariance(self, block: int) -> Float[Tensor, "r r"]:
         """Posterior covariance of the latent values within a block."""

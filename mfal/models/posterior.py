@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -33,6 +33,23 @@ class PoolPosterior(Protocol):
 
     def cross(self, blocks: Sequence[int]) -> Float[Tensor, "r n"]:
         """Posterior covariance of the rows of some blocks with those of all blocks."""
+        ...
+
+
+@runtime_checkable
+class LabelPool(PoolPosterior, Protocol):
+    """A pool whose rows have names: which quantity of which structure each one is."""
+
+    def quantity(self, block: int) -> Int[Tensor, " r"]:
+        """The quantity of each row of a block: 0 energy, 1 forces, 2 stress."""
+        ...
+
+    def n_atoms(self, block: int) -> int:
+        """Number of atoms of a block's structure."""
+        ...
+
+    def force_basis(self, block: int) -> Float[Tensor, "c k"]:
+        """U of the Cartesian forces F = U f, f the rows of forces of a block."""
         ...
 
 

@@ -18,7 +18,10 @@ from mfal.models.weights import level_rows
 
 @dataclass(frozen=True)
 class PoolBlock:
-    """The rows of one label of the pool: quantity of each row (0 energy, 1 forces)."""
+    """The rows of one label of the pool.
+
+    The quantity of each row is 0 for an energy, 1 for forces, 2 for stress.
+    """
 
     quantity: Int[Tensor, " r"]
     level: int
@@ -27,7 +30,7 @@ class PoolBlock:
 
 
 class WeightPool:
-    """`mfal.models.posterior.PoolPosterior` of a potential that is linear in its weights.
+    """`mfal.models.posterior.LabelPool` of a potential that is linear in its weights.
 
     A label whose structure has one at a lower level in the data is given that one, as
     in the fit (`mfal.models.moments`); labels of one structure share the misfits of the
@@ -81,6 +84,18 @@ class WeightPool:
         part = self.blocks[block]
         own = self.model.hyperparameters.noise[part.level].square()
         return self._per_row(own, part)
+
+    def quantity(self, block: int) -> Int[Tensor, " r"]:
+        """The quantity of each row of a block: 0 energy, 1 forces, 2 stress."""
+        return self.blocks[block].quantity
+
+    def n_atoms(self, block: int) -> int:
+        """Number of atoms of a block's structure."""
+        return self.blocks[block].n_atoms
+
+    def force_basis(self, block: int) -> Float[Tensor, "c c"]:
+        """The identity: the rows of forces are Cartesian."""
+        return torch.eye(int((self.quantity(block) == 1).sum()), dtype=torch.float64)
 
     def covariance(self, block: int) -> Float[Tensor, "r r"]:
         """Posterior covariance of the latent values within a block."""

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from botorch.acquisition import AcquisitionFunction
-from botorch.optim import optimize_acqf_discrete
 from gaussian_pools import (
+    DensePool,
     dense,
     mutual_information,
     random_pool,
     water_model,
     water_pool,
 )
+from scipy.stats import multivariate_normal
 
 from mfal.acquisition import (
     IntegratedVariance,
@@ -19,9 +19,7 @@ from mfal.acquisition import (
     ParameterInformation,
     Random,
     TargetInformation,
-    select_batch,
 )
-from mfal.acquisition.candidates import Candidate
 
 SIZES = (4, 1, 3, 4, 3, 2)
 TARGETS = (4, 5)
@@ -59,7 +57,7 @@ def target_information(pool, blocks):
 
 
 def maximum_variance(pool, blocks):
-    return np.diag(pool.full)[pool.rows(blocks)].mean()
+    return sum(np.diag(pool.full)[pool.rows([b])].mean() for b in blocks)
 
 
 def integrated_variance(pool, blocks):
@@ -119,13 +117,87 @@ def test_a_label_known_already_tells_less(pool, name):
     assert all(a < b for a, b in zip(after, before, strict=True))
 
 
-def test_a_target_without_tolerance_makes_its_own_label_as_good_as_all_it_says(pool):
-    """T = the candidate, known exactly: what is left of its label is its noise."""
-    tiny = torch.full((SIZES[0],), 1e-10, dtype=torch.float64)
-    about_itself = TargetInformation(pool, [0], tiny).value([0])
-    assert about_itself == pytest.approx(
-        ParameterInformation(pool).value([0]), rel=1e-6
+@pytest.mark.parametrize("block", [0, 1, 2], ids=["largest", "one row", "smaller"])
+def test_a_target_without_tolerance_makes_its_own_label_as_good_as_all_it_says(
+    pool, block
+):
+    """T = the candidate: as its tolerance goes to zero, what is left of its label is
+    its noise, and the information that about the parameters, from below."""
+    about_all = ParameterInformation(pool).value([block])
+    shares = []
+    for tolerance in (1e-2, 1e-4, 1e-10):
+        variance = torch.full((SIZES[block],), tolerance, dtype=torch.float64)
+        shares.append(TargetInformation(pool, [block], variance).value([block]))
+    assert shares == sorted(shares)
+    assert shares[-1] < about_all == pytest.approx(shares[-1], rel=1e-6)
+
+
+def test_information_is_the_difference_of_entropies_of_sampled_gaussians(pool):
+    """Entropy as the mean of -log density over samples, not by a determinant."""
+    own, cross = labels(pool, [0, 2])
+    rows = pool.rows(TARGETS)
+    known = pool.full[np.ix_(rows, rows)] + np.diag(TOLERANCE)
+    joint = np.block([[own, cross[:, rows]], [cross[:, rows].T, known]])
+    n = len(own)
+    samples = np.random.default_rng(0).multivariate_normal(
+        np.zeros(len(joint)), joint, size=200_000, method="cholesky"
     )
+    parts = (samples[:, :n], own), (samples[:, n:], known), (samples, joint)
+    one, other, both = (
+        -multivariate_normal(cov=c, allow_singular=False).logpdf(x) for x, c in parts
+    )
+    sampled = one + other - both
+    error = sampled.std() / len(sampled) ** 0.5
+    found = TargetInformation(pool, TARGETS, TOLERANCE).value([0, 2])
+    assert found == pytest.approx(sampled.mean(), abs=4 * error)
+    assert error < 0.005
+
+
+@pytest.mark.parametrize("picks", PICKS)
+def test_determinants_of_few_targets_say_the_same_as_those_of_labels(pool, picks):
+    """A large block that has nothing to do with the rest makes the targets the fewer."""
+    sizes = [s.stop - s.start for s in pool.slices]
+    n = len(pool.full)
+    full = np.eye(n + 9)
+    full[:n, :n] = pool.full
+    larger = DensePool(full, np.append(pool.variance, np.ones(9)), [*sizes, 9])
+    of_labels = TargetInformation(pool, TARGETS, TOLERANCE)
+    of_targets = TargetInformation(larger, TARGETS, TOLERANCE)
+    assert type(of_labels._side) is not type(of_targets._side)
+    for pick in picks:
+        of_labels.condition_on(pick)
+        of_targets.condition_on(pick)
+    for blocks in SETS:
+        expected = of_labels.value(blocks)
+        assert of_targets.value(blocks) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    torch.testing.assert_close(
+        of_targets.values(range(4)), of_labels.values(range(4)), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("picks", PICKS)
+def test_labels_at_hand_are_known_before_anything_is_counted(pool, n_targets, picks):
+    targets, n_rows = TARGETS[:n_targets], sum(SIZES[t] for t in TARGETS[:n_targets])
+    known = pool.given([2])
+    pairs = [
+        (
+            TargetInformation(pool, targets, TOLERANCE[:n_rows], at_hand=[2]),
+            TargetInformation(known, targets, TOLERANCE[:n_rows]),
+        ),
+        (
+            IntegratedVariance(pool, targets, WEIGHTS[:n_rows], at_hand=[2]),
+            IntegratedVariance(known, targets, WEIGHTS[:n_rows]),
+        ),
+    ]
+    for at_hand, refitted in pairs:
+        for pick in picks:
+            at_hand.condition_on(pick)
+            refitted.condition_on(pick)
+        at_hand.keep(len(picks))
+        found, expected = (a.values([0, 1, 3]) for a in (at_hand, refitted))
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-11)
+        assert at_hand.picked == tuple(picks)
 
 
 def test_what_is_known_within_the_tolerance_attracts_no_label(pool):
@@ -203,6 +275,25 @@ def test_with_the_low_level_of_the_targets_at_hand_low_labels_tell_next_to_nothi
     assert low > 0.05 * high
 
 
+def test_the_low_labels_of_the_targets_are_at_hand_whether_bought_or_named():
+    """Blocks `at_hand` say the same as a model that has those labels."""
+    asked = [(6, "low"), (6, "high"), (5, "high")]
+    low_of_targets = [(i, "low") for i, _ in TARGET_WATER]
+    pool = water_pool(
+        water_model([0, 1, 2], [0, 1]), [*asked, *TARGET_WATER, *low_of_targets]
+    )
+    tolerance = torch.full((8,), 1e-3, dtype=torch.float64)
+    named = TargetInformation(pool, [3, 4], tolerance, at_hand=[5, 6])
+    standalone = TargetInformation(pool, [3, 4], tolerance)
+    bought = target_values(
+        water_model([0, 1, 2, 8, 9], [0, 1], seed=5, values=20.0), asked, TARGET_WATER
+    )
+    low, high, _ = named.values(range(3)).tolist()
+    assert named.values(range(3)).tolist() == pytest.approx(bought, rel=1e-6, abs=1e-9)
+    assert low < 1e-4 * high
+    assert low < 1e-3 * standalone.value([0])
+
+
 def test_the_low_label_of_a_target_itself_is_the_best_low_label():
     of_target, other = target_values(
         water_model([0, 1, 2], [0, 1]), [(8, "low"), (6, "low")], TARGET_WATER
@@ -249,53 +340,8 @@ def test_values_of_a_model_are_those_of_its_dense_gaussian():
             assert make(pool).value(blocks) == pytest.approx(expected, rel=1e-9)
 
 
-# --- as functions of BoTorch
-
-
 def positions(*sets):
     return torch.tensor(sets, dtype=torch.float64).unsqueeze(-1)
-
-
-def test_a_batch_of_sets_of_positions_gives_their_values(pool, kind):
-    acquisition = kind[0](pool)
-    assert isinstance(acquisition, AcquisitionFunction)
-    found = acquisition(positions([0, 2], [3, 1]))
-    expected = [acquisition.value([0, 2]), acquisition.value([3, 1])]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
-
-
-def test_discrete_optimisation_of_botorch_picks_the_greedy_batch(pool, kind):
-    choices = torch.arange(4, dtype=torch.float64).unsqueeze(-1)
-    acquisition = kind[0](pool)
-    found, values = optimize_acqf_discrete(acquisition, q=3, choices=choices)
-    candidates = [Candidate(i, "high", 1.0) for i in range(4)]
-    picks = select_batch(kind[0](pool), candidates, 3)
-    assert found.flatten().tolist() == [p.position for p in picks]
-    assert values.tolist() == pytest.approx([p.gain for p in picks])
-    assert acquisition.picked == ()  # BoTorch takes its pending points back
-
-
-def test_labels_that_were_pending_before_stay_so_after_botorch(pool, kind):
-    acquisition = kind[0](pool)
-    acquisition.condition_on(1)
-    value = acquisition.value([0])
-    choices = torch.tensor([[0.0], [2.0], [3.0]], dtype=torch.float64)
-    optimize_acqf_discrete(acquisition, q=2, choices=choices)
-    assert acquisition.picked == (1,)
-    assert acquisition.value([0]) == pytest.approx(value, rel=1e-12)
-
-
-@pytest.mark.parametrize("pending", [[3, 0], [3], [2, 0], [], [1]])
-def test_pending_labels_take_the_place_of_those_before(pool, kind, pending):
-    acquisition, anew = kind[0](pool), kind[0](pool)
-    acquisition.set_X_pending(positions([3, 0, 2]).squeeze(0))
-    for block in pending:
-        anew.condition_on(block)
-    acquisition.set_X_pending(positions(pending).squeeze(0) if pending else None)
-    assert acquisition.picked == tuple(pending)
-    assert acquisition.value([1, 2]) == pytest.approx(anew.value([1, 2]), rel=1e-12)
-    found = acquisition.X_pending
-    assert (found is None) if not pending else (found.flatten().tolist() == pending)
 
 
 # --- the baseline

@@ -1,0 +1,156 @@
+"""A pool in r directions tells what the pool with all its rows does."""
+
+import numpy as np
+import pytest
+import torch
+from two_engines import DATA, LEVELS, Sparse
+
+from mfal.acquisition import (
+    Candidate,
+    ParameterInformation,
+    TargetInformation,
+    select_batch,
+)
+from mfal.acquisition.reduced import (
+    AssumedDiminishing,
+    ReducedParameterInformation,
+    ReducedTargetInformation,
+)
+from mfal.models.pool import PoolEntry
+from mfal.models.reduced_pool import ReducedEntry, ReducedPool
+from mfal.models.stored_features import open_features, store_features
+
+ASKED = [(3, 0), (3, 1), (4, 0), (4, 1), (5, 0), (5, 1), (2, 1)]
+N_STRUCTURES = 6
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Sparse.model(DATA)
+
+
+@pytest.fixture(scope="module")
+def features(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pool") / "features.f32"
+    structures = [Sparse.structure(i) for i in range(N_STRUCTURES)]
+    return store_features(structures, model.feature_map, path)
+
+
+def known_below(i, k):
+    return max((m for s, m in DATA if s == i and m < k), default=-1)
+
+
+def reduced(model, features, asked=ASKED, **options):
+    entries = [ReducedEntry(i, k, below=known_below(i, k)) for i, k in asked]
+    return ReducedPool(model, features, entries, **options)
+
+
+def whole(model, asked=ASKED):
+    entries = [PoolEntry(Sparse.structure(i), LEVELS[k], structure=i) for i, k in asked]
+    return Sparse.pool(model, entries)
+
+
+def both_of(name, model, features, **options):
+    small, large = reduced(model, features, **options), whole(model)
+    if name == "parameters":
+        return ReducedParameterInformation(small), ParameterInformation(large)
+    tolerance = torch.full((len(small.quantity(6)),), 0.04, dtype=torch.float64)
+    return (
+        ReducedTargetInformation(small, [6], tolerance),
+        TargetInformation(large, [6], tolerance),
+    )
+
+
+CRITERIA = ("parameters", "targets")
+PICKS = [(), (0,), (2,), (1,), (0, 3), (3, 2), (3, 0, 2)]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("picks", PICKS, ids=str)
+def test_values_are_those_of_the_whole_pool(criterion, picks, model, features):
+    found, expected = both_of(criterion, model, features, lost=0.0)
+    rest = [k for k in range(6) if k not in picks]
+    for pick in picks:
+        found.condition_on(pick)
+        expected.condition_on(pick)
+    np.testing.assert_allclose(
+        found.values(rest), expected.values(rest), rtol=2e-4, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_set_is_worth_its_labels_one_after_the_other(criterion, model, features):
+    found, expected = both_of(criterion, model, features, lost=0.0)
+    assert found.value([0, 2, 5]) == pytest.approx(expected.value([0, 2, 5]), rel=2e-4)
+    assert found.picked == ()
+
+
+@pytest.mark.parametrize("lost", [0.001, 0.1, 1.0])
+def test_no_more_information_is_lost_than_is_said(lost, model, features):
+    all_of_it = ReducedParameterInformation(reduced(model, features, lost=0.0))
+    pool = reduced(model, features, lost=lost)
+    less = all_of_it.values(range(7)) - ReducedParameterInformation(pool).values(range(7))
+    assert pool.lost <= lost
+    assert -1e-5 < float(less.mean()) <= pool.lost + 1e-5
+
+
+def test_picks_are_taken_back(model, features):
+    acquisition, _ = both_of("targets", model, features)
+    before = acquisition.values(range(6))
+    for pick in (0, 3):
+        acquisition.condition_on(pick)
+    assert not torch.allclose(before, acquisition.values(range(6)))
+    acquisition.keep(0)
+    torch.testing.assert_close(before, acquisition.values(range(6)))
+
+
+def test_a_batch_is_that_of_the_whole_pool(model, features):
+    found, expected = both_of("parameters", model, features, lost=0.0)
+    candidates = [Candidate(i, LEVELS[k], 1.0 + 3.0 * k) for i, k in ASKED[:6]]
+    batches = [select_batch(one, candidates, 3) for one in (found, expected)]
+    assert [p.position for p in batches[0]] == [p.position for p in batches[1]]
+
+
+def test_a_criterion_assumed_to_diminish_gives_the_values_it_holds(model, features):
+    acquisition, _ = both_of("targets", model, features)
+    lazy = AssumedDiminishing(acquisition)
+    lazy.condition_on(2)
+    assert acquisition.picked == (2,)
+    torch.testing.assert_close(lazy.values([0, 5]), acquisition.values([0, 5]))
+    assert lazy.diminishing and not lazy.submodular
+
+
+def test_stored_features_are_those_of_the_map(model, features):
+    again = open_features(features.path)
+    rows = model.feature_map.rows(Sparse.structure(4), strain=False)
+    expected = torch.cat([rows.energy.unsqueeze(0), rows.forces]).float()
+    assert torch.equal(again.rows(4), expected)
+    assert len(again) == N_STRUCTURES
+
+
+def test_a_file_that_was_cut_is_refused(model, tmp_path):
+    path = tmp_path / "features.f32"
+    store_features([Sparse.structure(0)], model.feature_map, path)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="store the features again"):
+        open_features(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (ReducedEntry(9, 0), "not among the 6 stored"),
+        (ReducedEntry(0, 7), "levels are 0 to 1"),
+        (ReducedEntry(0, 1, below=1), "the one known below is lower"),
+        (ReducedEntry(0, 1, ("stress",)), "energy, forces or both"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(entry, message, model, features):
+    with pytest.raises(ValueError, match=message):
+        ReducedPool(model, features, [entry])
+
+
+def test_targets_without_a_tolerance_are_refused(model, features):
+    pool = reduced(model, features)
+    with pytest.raises(ValueError, match="a positive variance for each of their"):
+        ReducedTargetInformation(pool, [6], torch.ones(2, dtype=torch.float64))
