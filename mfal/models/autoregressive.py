@@ -25,13 +25,20 @@ from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.models import ExactGP
 from jaxtyping import Float
-from linear_operator.operators import RootLinearOperator, to_linear_operator
+from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
 from mfal.models.autoregressive_checks import (
     check_training_data,
     checked_levels,
     level_moments,
+)
+from mfal.models.autoregressive_conditioning import (
+    above_floor,
+    have_predicted,
+    slopes_wanted,
+    variances_as_given,
+    with_one_set,
 )
 from mfal.models.autoregressive_fit import fit_autoregressive
 from mfal.models.autoregressive_large import (
@@ -49,10 +56,8 @@ from mfal.models.autoregressive_noise import (
     by_level,
 )
 from mfal.models.autoregressive_parameters import set_batch
+from mfal.models.autoregressive_posterior import posterior_of
 from mfal.models.autoregressive_prior import default_covariance, input_spread
-
-DENSE_ROWS = 800
-"""Posteriors of more points at once keep their covariance as an operator."""
 
 
 class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin):
@@ -144,7 +149,8 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         y, yvar = train_Y.squeeze(-1), None
         if train_Yvar is not None:
             yvar = train_Yvar.squeeze(-1)
-        mean, unit = level_moments(y, level, n_levels)
+        inputs = torch.cat([x[:, :column], x[:, column + 1 :]], dim=1)
+        mean, unit = level_moments(inputs, y, level, n_levels)
         noise = torch.zeros_like(unit)
         exact: Any = level > 0 if n_inducing else slice(None)
         likelihood = (
@@ -164,10 +170,11 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         self.fidelity_column = column
         self.n_levels = n_levels
         self.mean_module = LevelMean(mean, column)
-        spread = input_spread(torch.cat([x[:, :column], x[:, column + 1 :]], dim=1))
+        spread = input_spread(inputs)
         self.covar_module = default_covariance(
             spread,
             unit,
+            level.bincount(minlength=n_levels),
             column,
             None if kernels is None else list(kernels),
             len(spread) if linear_rho else 0,
@@ -186,7 +193,16 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
     def construct_inputs(  # type: ignore[override]
         cls, training_data: SupervisedDataset, fidelity_features: list[int]
     ) -> dict[str, Any]:
-        """Keyword arguments from a BoTorch dataset and the index of its level."""
+        """Keyword arguments from a BoTorch dataset and the index of its level.
+
+        Raises:
+            ValueError: not exactly one index.
+        """
+        if len(fidelity_features) != 1:
+            raise ValueError(
+                "levels stand in one column, so that fidelity_features must be one "
+                f"index, got {fidelity_features}"
+            )
         (column,) = fidelity_features
         inputs = super().construct_inputs(training_data=training_data)
         return {**inputs, "fidelity_column": column}
@@ -231,19 +247,12 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
         covariance of their mixture.
         """
         self.eval()
-        draws = bool(self.hyperparameter_batch)
         with exact_algebra(), gpt_posterior_settings():
             x = self.transform_inputs(X)
-            rows = x.unsqueeze(-3) if draws else x
-            mvn = self(rows)
-            if torch.is_tensor(observation_noise):
-                noise = observation_noise
-                given = noise.unsqueeze(-3) if draws else noise
-                mvn = self._apply_noise(rows, mvn, given)
-            elif observation_noise:
-                mvn = self._apply_noise(rows, mvn, self._noise_at(rows))
-            if draws:
-                mvn = of_mixture(mvn)
+            mvn = posterior_of(self, x)
+            if observation_noise is not False:
+                with torch.set_grad_enabled(slopes_wanted(x, mvn.mean)):
+                    mvn = self._observed(x, mvn, observation_noise)
         posterior: Any = GPyTorchPosterior(mvn)
         if hasattr(self, "outcome_transform"):
             transform: Any = self.outcome_transform
@@ -252,14 +261,44 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
             return posterior_transform(posterior=posterior, X=X)
         return posterior
 
+    def _observed(
+        self, x: Tensor, mvn: MultivariateNormal, noise: bool | Tensor
+    ) -> MultivariateNormal:
+        """With the noise of observations at x, averaged over the draws."""
+        draws = self.hyperparameter_batch
+        rows = x.unsqueeze(-3) if draws else x
+        if not torch.is_tensor(noise):
+            noise = self._noise_at(rows)
+        elif draws:
+            noise = noise.unsqueeze(-3)
+        zero = mvn.mean.new_zeros(*mvn.batch_shape, *draws, x.shape[-2])
+        nothing = MultivariateNormal(zero, DiagLinearOperator(zero))
+        added = self._apply_noise(rows, nothing, noise).lazy_covariance_matrix
+        variance = added.diagonal(dim1=-1, dim2=-2)
+        if draws:
+            variance = variance.mean(dim=-2)
+        covariance = mvn.lazy_covariance_matrix + DiagLinearOperator(variance)
+        return MultivariateNormal(mvn.mean, covariance)
+
     def condition_on_observations(  # type: ignore[override]
         self, X: Float[Tensor, "*b q d"], Y: Float[Tensor, "*c q 1"], **kwargs: Any
     ) -> Any:
-        """The model with more data and the same hyperparameters, see BoTorch."""
-        with exact_algebra():
+        """The model with more data and the same hyperparameters, see BoTorch.
+
+        Data without a batch shape become rows of `train_inputs`, for all draws.
+        """
+        have_predicted(self)
+        noise = kwargs.get("noise")
+        if noise is not None:
+            kwargs["noise"] = above_floor(self, X, noise)
+        data = (X, Y, noise, self.train_inputs[0], self.train_targets)
+        slopes = torch.set_grad_enabled(slopes_wanted(*data))
+        with exact_algebra(), variances_as_given(), slopes:
             if not self.hyperparameter_batch:
                 return super().condition_on_observations(X, Y, **kwargs)
-            return self._condition_draws(X, Y, **kwargs)
+            conditioned = self._condition_draws(X, Y, **kwargs)
+        alone = X.dim() == Y.dim() == 2 and not self.batch_shape
+        return with_one_set(conditioned) if alone else conditioned
 
     def _condition_draws(
         self, X: Tensor, Y: Tensor, noise: Tensor | None = None, **kwargs: Any
@@ -333,8 +372,18 @@ class AutoregressiveGP(BatchedMultiOutputGPyTorchModel, ExactGP, FantasizeMixin)
     def custom_fit(
         self, mll: MarginalLogLikelihood, **options: Any
     ) -> MarginalLogLikelihood:
-        """What `botorch.fit.fit_gpytorch_mll` runs: see `fit_autoregressive`."""
-        return fit_autoregressive(mll, **options)
+        """What `botorch.fit.fit_gpytorch_mll` runs: see `fit_autoregressive`.
+
+        The algebra is that of float64, whatever the type of the data.
+        """
+        dtype = self.train_targets.dtype
+        if dtype == torch.float64:
+            return fit_autoregressive(mll, **options)
+        mll.train().double()  # training mode: the inputs as they came
+        try:
+            return fit_autoregressive(mll, **options)
+        finally:
+            mll.train().to(dtype).eval()
 
     @property
     def rho(self) -> Float[Tensor, " steps"]:
@@ -362,23 +411,6 @@ def fixed_noise(
     floor = NOISE_FLOOR * unit.square()
     with gpytorch.settings.min_fixed_noise(double_value=float(0.5 * floor.min())):
         return FixedNoiseGaussianLikelihood(noise=torch.maximum(variance, floor))
-
-
-def of_mixture(mvn: MultivariateNormal) -> MultivariateNormal:
-    r"""The Gaussian with the moments of a mixture over the last batch dimension.
-
-    .. math:: m = \tfrac1H \sum_h m_h, \qquad
-        C = \tfrac1H \sum_h \big[ C_h + (m_h - m)(m_h - m)^T \big].
-    """
-    n_draws = mvn.batch_shape[-1]
-    mean = mvn.mean.mean(dim=-2)
-    spread = (mvn.mean - mean.unsqueeze(-2)).mT / n_draws**0.5
-    if mvn.event_shape[0] <= DENSE_ROWS:
-        within = mvn.covariance_matrix.mean(dim=-3)
-        covariance = to_linear_operator(within + spread @ spread.mT)
-        return MultivariateNormal(mean, covariance)
-    within = mvn.lazy_covariance_matrix.sum(-3) / n_draws
-    return MultivariateNormal(mean, within + RootLinearOperator(spread))
 
 
 @contextmanager

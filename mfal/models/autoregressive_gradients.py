@@ -95,7 +95,10 @@ def with_gradients(
         X, torch.cat([model.train_targets, scaled.squeeze(-1)]), strict=False
     )
     new.mean_module = GradientMean(mean, column)
-    new.covar_module = gradient_covariance(spread, unit, column)
+    n_values = torch.cat([values_X[:, column].long(), level]).bincount(
+        minlength=len(unit)
+    )
+    new.covar_module = gradient_covariance(spread, unit, n_values, column)
     new.outcome_transform = transform
     if variance is None:
         new.likelihood = GradientGaussianLikelihood(unit, column)
@@ -109,11 +112,14 @@ def with_gradients(
 
 
 def gradient_covariance(
-    spread: Float[Tensor, " d"], unit: Float[Tensor, " levels"], column: int
+    spread: Float[Tensor, " d"],
+    unit: Float[Tensor, " levels"],
+    n_values: Int[Tensor, " levels"],
+    column: int,
 ) -> GradientAutoregressiveKernel:
     """The default covariance of the levels and its priors, for values and derivatives."""
     covariance = default_covariance(
-        spread, unit, column, None, 0, GradientAutoregressiveKernel
+        spread, unit, n_values, column, None, 0, GradientAutoregressiveKernel
     )
     assert isinstance(covariance, GradientAutoregressiveKernel)
     for m, kernel in enumerate(covariance.kernels):

@@ -9,6 +9,9 @@ from torch.nn import Parameter
 
 from mfal.kernels import matern52_profile, rbf_profile
 
+SMOOTHNESS = (8.0, 6.0)
+"""Mean and standard deviation of the logit of the share of RBF."""
+
 
 class SmoothMaternKernel(Kernel):
     r"""(1 - w) Matern-5/2 + w RBF with the same lengthscales, w in (0, 1) learned.
@@ -16,8 +19,9 @@ class SmoothMaternKernel(Kernel):
     .. math:: k = (1 - w) \phi_{5/2}(s) + w\, e^{-s/2}, \quad
         s = \sum_k (x_k - x'_k)^2 / \ell_k^2, \quad w = 1 / (1 + e^{-a}).
 
-    The logit a has the prior N(0, 4^2), most of which is near one of the two kernels:
-    the data say how smooth the function is.
+    The logit a has the prior N(8, 6^2): nearly RBF where the data say nothing, as levels
+    of one smooth function and their differences are, and more data soon say how rough
+    the function is.
     """
 
     has_lengthscale = True
@@ -25,7 +29,9 @@ class SmoothMaternKernel(Kernel):
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self.register_parameter("raw_smoothness", Parameter(torch.zeros(1)))
-        self.register_prior("smoothness_prior", NormalPrior(0.0, 4.0), "raw_smoothness")
+        self.register_prior(
+            "smoothness_prior", NormalPrior(*SMOOTHNESS), "raw_smoothness"
+        )
 
     @property
     def smoothness(self) -> Float[Tensor, "*b 1 1"]:

@@ -147,8 +147,10 @@ class LevelStandardize(StratifiedStandardize):
         if X is None:
             raise ValueError("the map depends on the level: pass X as well")
         if self.training:
-            level = X[..., self._stratification_idx].round().long()
-            mean, unit = level_moments(Y.squeeze(-1), level, len(self.means))
+            column = self._stratification_idx % X.shape[-1]
+            level = X[..., column].round().long()
+            inputs = torch.cat([X[..., :column], X[..., column + 1 :]], dim=-1)
+            mean, unit = level_moments(inputs, Y.squeeze(-1), level, len(self.means))
             self.means, self.stdvs = mean.unsqueeze(-1), unit.unsqueeze(-1)
             self._stdvs_sq = self.stdvs.square()
             self._is_trained = torch.tensor(True)

@@ -18,7 +18,7 @@ WIDTH = {
     "raw_lengthscale": 1.7,
     "raw_outputscale": 3.0,
     "raw_excess": 4.0,
-    "raw_smoothness": 4.0,
+    "raw_smoothness": 6.0,
 }
 """How wide a search for hyperparameters starts; 1 for all others."""
 

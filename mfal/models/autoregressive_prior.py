@@ -8,6 +8,8 @@ data tell it) and w_k the range of input k in the data,
 | log lengthscale \ell_k / w_k | normal, mean 1 + log(d) / 2, standard deviation 1.5 |
 | log variance within the data, lowest level, / u_0^2 | normal, mean 0, s.d. 1.5 |
 | log variance within the data, discrepancy, / u_l^2 | normal, mean log 0.15, s.d. 1.8 |
+| the same with at most 3 values of the level | normal, mean log 0.5, s.d. 1.2 |
+| logit of the share of RBF in a kernel | normal, mean 8, s.d. 6 |
 | rho_l u_(l-1) / u_l | normal, mean 0.8, s.d. 1 |
 | mean of each step / u_l | normal, mean 0, s.d. 1, integrated out |
 | log (variance of the noise - floor) / u_l^2 | normal, mean -14, s.d. 4 |
@@ -24,7 +26,7 @@ import torch
 from gpytorch.constraints import Positive
 from gpytorch.kernels import Kernel, ScaleKernel
 from gpytorch.priors import NormalPrior
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.kernels import AutoregressiveKernel
@@ -34,6 +36,10 @@ OFFSET_VARIANCE = 1.0
 LOWEST_VARIANCE = (1.0, 1.5)
 """Median, and standard deviation of the logarithm."""
 DISCREPANCY_VARIANCE = (0.15, 1.8)
+
+FEW_VALUES = 3
+"""So few values of a level cannot show that it differs little from the one below."""
+UNKNOWN_DISCREPANCY = (0.5, 1.2)
 
 
 def default_kernel(
@@ -76,6 +82,7 @@ def share_within(relative: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
 def default_covariance(
     spread: Float[Tensor, " d"],
     unit: Float[Tensor, " levels"],
+    n_values: Int[Tensor, " levels"],
     column: int,
     kernels: list[Kernel] | None,
     n_slopes: int,
@@ -84,7 +91,12 @@ def default_covariance(
     """The covariance of all levels with the priors above."""
     if kernels is None:
         kernels = [default_kernel(spread, *LOWEST_VARIANCE)]
-        kernels += [default_kernel(spread, *DISCREPANCY_VARIANCE) for _ in unit[1:]]
+        kernels += [
+            default_kernel(
+                spread, *(UNKNOWN_DISCREPANCY if few else DISCREPANCY_VARIANCE)
+            )
+            for few in (n_values[1:] <= FEW_VALUES).tolist()
+        ]
     covariance = kind(
         kernels,
         level_column=column,

@@ -8,9 +8,12 @@ labels over their noise,
 
 only the r largest directions are kept, as many as leave out little information: what is
 dropped tells at most 1/2 sum of the dropped eigenvalues of a label, on average, in nats
-(log det(1 + X) <= tr X). A label is then r numbers per row, Y = U_r^T V, with a posterior
-that is an r x r matrix, whatever the size of the pool; rows are made from their features
-when they are asked for and not kept.
+(log det(1 + X) <= tr X), of at most 1/2 log det(1 + C) in all. A label is then r numbers
+per row, Y = U_r^T V, with a posterior that is an r x r matrix, whatever the size of the
+pool; rows are made from their features when they are asked for and not kept.
+
+Large models are seen through their first points, as error bars are
+(`mfal.models.error_bars`): `pool_features` says which features to store.
 
 Labels of one structure share the misfits of the levels below them
 (`mfal.models.noise`): once the lower label is known, the difference of the upper one to
@@ -26,9 +29,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.data import QUANTITIES
+from mfal.models import gathering
+from mfal.models.feature_map import FeatureMap
 from mfal.models.moments import ALONE
 from mfal.models.stored_features import StoredFeatures
 from mfal.models.weight_potential import WeightPotential
+from mfal.models.weights import Prior, Weights, posterior
 
 _logger = logging.getLogger(__name__)
 
@@ -57,9 +63,9 @@ class ReducedPool:
 
     Args:
         model: a fitted sparse or linear potential.
-        features: of the structures, from the feature map of the model.
+        features: of the structures, from `pool_features` or all of the model.
         entries: the labels, targets among them.
-        lost: information of a label that may be left out, on average, in nats.
+        lost: share of the information of a label that may be left out, on average.
 
     Raises:
         ValueError: features of another map, a structure or a level that is not there, or
@@ -74,6 +80,7 @@ class ReducedPool:
         *,
         lost: float = 0.01,
     ) -> None:
+        self._weights = weights_of(model, features)
         check_entries(model, features, entries)
         self.model, self.features, self.entries = model, features, tuple(entries)
         self._noise = model.hyperparameters.noise.square()
@@ -82,10 +89,11 @@ class ReducedPool:
         moment = self._moment()
         values, vectors = torch.linalg.eigh(moment)
         dropped = 0.5 * values.clamp_min(0.0).cumsum(0)
-        n_dropped = int((dropped <= lost).sum())
+        self.information = float(0.5 * values.clamp_min(0.0).log1p().sum())
+        n_dropped = int((dropped <= lost * self.information).sum())
         self.lost = float(dropped[n_dropped - 1]) if n_dropped else 0.0
         kept = vectors[:, n_dropped:]
-        weights = model.weights
+        weights = self._weights
         whitener = torch.linalg.solve_triangular(weights.factor.mT, kept, upper=True)
         columns = (weights.deviations[:, None] * whitener).reshape(
             len(path), features.n_features, -1
@@ -96,11 +104,12 @@ class ReducedPool:
                 total = torch.einsum("m,mpr->pr", self._span(level, below), columns)
                 self._columns[level, below] = total.to(torch.float32)
         _logger.info(
-            "pool of %d labels in %d of %d directions: at most %.2g nats lost of each",
+            "pool of %d labels in %d of %d directions: at most %.2g nats lost of %.3g",
             len(self.entries),
             self.rank,
             len(moment),
             self.lost,
+            self.information,
         )
 
     def __len__(self) -> int:
@@ -195,22 +204,41 @@ class ReducedPool:
         for kind, gram in grams.items():
             c = self._span(*kind)
             total += torch.kron(torch.outer(c, c), gram)
-        weights = self.model.weights
+        weights = self._weights
         total *= torch.outer(weights.deviations, weights.deviations) / len(sampled)
         half = torch.linalg.solve_triangular(weights.factor, total, upper=False)
         found = torch.linalg.solve_triangular(weights.factor, half.mT, upper=False)
         return 0.5 * (found + found.mT)
 
 
+def pool_features(model: WeightPotential) -> FeatureMap:
+    """What to store of a pool: the features that error bars are made of."""
+    return model.feature_map.leading(gathering.BAR_POINTS)[0]
+
+
+def weights_of(model: WeightPotential, features: StoredFeatures) -> Weights:
+    """The posterior of the weights of the features that are stored.
+
+    Raises:
+        ValueError: they are neither all features of the model nor its first ones.
+    """
+    if features.n_features == model.feature_map.size:
+        return model.weights
+    few, columns = model.feature_map.leading(gathering.BAR_POINTS)
+    if features.n_features != few.size:
+        raise ValueError(
+            f"the features hold {features.n_features} columns, but the model has "
+            f"{model.feature_map.size}, or {few.size} for error bars: store them with "
+            "pool_features(model)"
+        )
+    statistics = model.statistics.of_columns(columns)
+    return posterior(statistics, Prior(few.block), model.hyperparameters)
+
+
 def check_entries(
     model: WeightPotential, features: StoredFeatures, entries: Sequence[ReducedEntry]
 ) -> None:
     """Raises the `ValueError` of `ReducedPool`."""
-    if features.n_features != model.feature_map.size:
-        raise ValueError(
-            f"the features hold {features.n_features} columns, but the model has "
-            f"{model.feature_map.size}: store them with the feature map of the model"
-        )
     if not entries:
         raise ValueError("a pool has at least one label")
     for entry in entries:

@@ -1,5 +1,7 @@
 """A pool in r directions tells what the pool with all its rows does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,14 @@ from mfal.acquisition.reduced import (
     ReducedTargetInformation,
 )
 from mfal.models.pool import PoolEntry
-from mfal.models.reduced_pool import ReducedEntry, ReducedPool
+from mfal.models.reduced_pool import (
+    ReducedEntry,
+    ReducedPool,
+    pool_features,
+    weights_of,
+)
 from mfal.models.stored_features import open_features, store_features
+from mfal.models.weights import level_rows
 
 ASKED = [(3, 0), (3, 1), (4, 0), (4, 1), (5, 0), (5, 1), (2, 1)]
 N_STRUCTURES = 6
@@ -85,12 +93,28 @@ def test_a_set_is_worth_its_labels_one_after_the_other(criterion, model, feature
     assert found.picked == ()
 
 
-@pytest.mark.parametrize("lost", [0.001, 0.1, 1.0])
+def inherited(pool):
+    """What labels tell of misfits, on average."""
+    shares = [pool.inherited(b, pool.entries[b].below) for b in range(len(pool))]
+    noises = [pool.noise(b, pool.entries[b].below) for b in range(len(pool))]
+    told = [
+        -0.5 * float(torch.log1p(-s / n).sum())
+        for s, n in zip(shares, noises, strict=True)
+    ]
+    return sum(told) / len(told)
+
+
+@pytest.mark.parametrize("lost", [0.001, 0.01, 0.1])
 def test_no_more_information_is_lost_than_is_said(lost, model, features):
     all_of_it = ReducedParameterInformation(reduced(model, features, lost=0.0))
     pool = reduced(model, features, lost=lost)
-    less = all_of_it.values(range(7)) - ReducedParameterInformation(pool).values(range(7))
-    assert pool.lost <= lost
+    less = all_of_it.values(range(7)) - ReducedParameterInformation(pool).values(
+        range(7)
+    )
+    assert pool.lost <= lost * pool.information
+    assert float(all_of_it.values(range(7)).mean()) <= pool.information + inherited(
+        pool
+    )
     assert -1e-5 < float(less.mean()) <= pool.lost + 1e-5
 
 
@@ -126,6 +150,35 @@ def test_stored_features_are_those_of_the_map(model, features):
     expected = torch.cat([rows.energy.unsqueeze(0), rows.forces]).float()
     assert torch.equal(again.rows(4), expected)
     assert len(again) == N_STRUCTURES
+
+
+def test_large_models_are_seen_through_their_first_points(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("mfal.models.gathering.BAR_POINTS", 3)
+    few = pool_features(model)
+    assert few.size < model.feature_map.size
+    structures = [Sparse.structure(i) for i in range(N_STRUCTURES)]
+    features = store_features(structures, few, tmp_path / "few.f32")
+    found = ReducedParameterInformation(reduced(model, features, lost=0.0)).values(
+        [0, 3]
+    )
+    weights = weights_of(model, features)
+    for k, value in zip((0, 3), found, strict=True):
+        i, level = ASKED[k]
+        z = level_rows(
+            features.rows(i).double(), model.path, level, known_below(i, level)
+        )
+        v = weights.whiten(z)
+        pool = reduced(model, features)
+        total = pool.noise(k, known_below(i, level))
+        own = total - pool.inherited(k, known_below(i, level))
+        told = 0.5 * (torch.logdet(v.mT @ v + total.diag()) - own.log().sum())
+        assert float(value) == pytest.approx(float(told), rel=1e-4)
+
+
+def test_features_of_another_model_are_refused(model, features):
+    odd = dataclasses.replace(features, n_features=3)
+    with pytest.raises(ValueError, match="store them with pool_features"):
+        ReducedPool(model, odd, [ReducedEntry(0, 0)])
 
 
 def test_a_file_that_was_cut_is_refused(model, tmp_path):
