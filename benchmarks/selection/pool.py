@@ -31,6 +31,7 @@ from mfal.models.reduced_pool import ReducedEntry, ReducedPool, pool_features
 from mfal.models.sparse import sparse_feature_map
 from mfal.models.storage import load_potential
 from mfal.models.stored_features import StoredFeatures, open_features, store_features
+from mfal.models.weight_potential import WeightPotential
 
 COSTS = (1.0, 30.0)
 """A cell of 64 atoms with a coarse and with a converged plane-wave calculation."""
@@ -54,9 +55,13 @@ def cells(n: int, seed: int = 0) -> list[Atoms]:
     return found
 
 
-def fitted(work: Path, n_structures: int, n_inducing: int) -> SparsePotential:
+def model_of(
+    work: Path, n_structures: int, n_inducing: int, *, smoke: bool
+) -> WeightPotential:
     """The model of EMT below PBE: twice as many structures with EMT as with PBE."""
-    files = prepared("Cu", mlearn(False), work)
+    if (work / "model").exists():
+        return load_potential(work / "model")  # type: ignore[return-value]
+    files = prepared("Cu", mlearn(smoke), work)
     train = read_extxyz(files.train, level="pbe")
     order = np.random.default_rng(0).permutation(len(train))[: 2 * n_structures]
     structures = [train.structures[i] for i in order]
@@ -73,7 +78,7 @@ def fitted(work: Path, n_structures: int, n_inducing: int) -> SparsePotential:
     return SparsePotential.fit(dataset, feature_map)
 
 
-def stored(model: SparsePotential, n: int, file: Path) -> StoredFeatures:
+def stored(model: WeightPotential, n: int, file: Path) -> StoredFeatures:
     """The features of the pool and of its targets, once computed."""
     if file.exists():
         found = open_features(file)
@@ -84,7 +89,7 @@ def stored(model: SparsePotential, n: int, file: Path) -> StoredFeatures:
 
 
 def selected(
-    model: SparsePotential,
+    model: WeightPotential,
     features: StoredFeatures,
     n_pool: int,
     size: int,

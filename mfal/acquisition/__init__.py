@@ -45,6 +45,11 @@ from mfal.acquisition.properties import (
 )
 from mfal.acquisition.property_pool import WithProperties, property_entries
 from mfal.acquisition.property_posterior import PropertyEstimate, property_posterior
+from mfal.acquisition.reduced import (
+    AssumedDiminishing,
+    ReducedParameterInformation,
+    ReducedTargetInformation,
+)
 from mfal.acquisition.similarity import NormalisedPower, SquaredExponential
 from mfal.acquisition.size_cost import LearnedCosts, SizeCost
 from mfal.acquisition.tolerance import Tolerance
@@ -60,6 +65,7 @@ from mfal.acquisition.variance import (
 )
 
 __all__ = [
+    "AssumedDiminishing",
     "Batch",
     "Candidate",
     "Certificate",
@@ -83,6 +89,8 @@ __all__ = [
     "PropertyEstimate",
     "PropertyTerm",
     "Random",
+    "ReducedParameterInformation",
+    "ReducedTargetInformation",
     "Schedule",
     "SizeCost",
     "SquaredExponential",

@@ -17,18 +17,23 @@ from mfal.models.prediction import (
     StructurePrediction,
     StructurePredictions,
 )
+from mfal.models.reduced_pool import ReducedEntry, ReducedPool, pool_features
 from mfal.models.sparse import LinearPotential, SparsePotential, calibrated_weights
 from mfal.models.storage import load_potential, save_potential
+from mfal.models.stored_features import StoredFeatures, open_features, store_features
 from mfal.models.verdict import FidelityDiagnosis
+from mfal.models.weight_pool import WeightPool
 
 if TYPE_CHECKING:
     from mfal.models.autoregressive import AutoregressiveGP
     from mfal.models.autoregressive_gradients import with_gradients
     from mfal.models.diagnosis import fidelity_diagnosis
+    from mfal.models.input_pool import InputPool
     from mfal.models.nonlinear_autoregressive import NonlinearAutoregressiveGP
 
 _ON_BOTORCH = {
     "AutoregressiveGP": "mfal.models.autoregressive",
+    "InputPool": "mfal.models.input_pool",
     "NonlinearAutoregressiveGP": "mfal.models.nonlinear_autoregressive",
     "fidelity_diagnosis": "mfal.models.diagnosis",
     "with_gradients": "mfal.models.autoregressive_gradients",
@@ -40,22 +45,30 @@ __all__ = [
     "ExactPotential",
     "FidelityDiagnosis",
     "Hyperparameters",
+    "InputPool",
     "LinearPotential",
     "NonlinearAutoregressiveGP",
     "PoolEntry",
     "Prediction",
     "Recalibration",
+    "ReducedEntry",
+    "ReducedPool",
     "SparsePotential",
+    "StoredFeatures",
     "StructurePrediction",
     "StructurePredictions",
     "TooLargeError",
+    "WeightPool",
     "calibrated",
     "calibrated_weights",
     "fidelity_diagnosis",
     "leave_one_out",
     "load_potential",
     "metrics",
+    "open_features",
+    "pool_features",
     "save_potential",
+    "store_features",
     "with_gradients",
 ]
 
