@@ -94,18 +94,16 @@ def selected(
     n_pool: int,
     size: int,
     criterion: str,
-    *,
-    copies: int = 1,
 ) -> dict[str, Any]:
     """One batch: what it cost after the features are there, and how it was found.
 
-    With more than one copy every cell stands in the pool as often: time and memory are
-    those of a larger pool, without its features on disk.
+    A pool larger than the number of stored cells holds them several times: its time and
+    memory are those of a pool that large, its features on disk are not.
     """
-    found: dict[str, Any] = {"n_pool": n_pool * copies, "criterion": criterion}
+    found: dict[str, Any] = {"n_pool": n_pool, "criterion": criterion}
     n_stored = len(features) - N_TARGETS
     with cost(found):
-        chosen = [i % n_stored for i in range(n_pool * copies)]
+        chosen = [i % n_stored for i in range(n_pool)]
         entries = [ReducedEntry(i, level) for i in chosen for level in (0, 1)]
         targets = [ReducedEntry(n_stored + i, 1) for i in range(N_TARGETS)]
         began = time.perf_counter()
@@ -168,7 +166,6 @@ def main() -> None:
         options["n_pool"],
         options["batch"],
         options["criterion"],
-        copies=options["copies"],
     )
     print(json.dumps(result))
 

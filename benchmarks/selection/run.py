@@ -1,14 +1,14 @@
 """Does choosing cost less than labelling, on large pools too?
 
-    python -m benchmarks.selection.run [--part vectors pool] [--pool 1000 3000 10000]
-        [--copies 3] [--smoke]
+    python -m benchmarks.selection.run [--part vectors pool] [--cells 10000]
+        [--pool 1000 3000 10000 30000] [--smoke]
 
 Vectors: a batch of 20 from 2,000 places at two levels, beside BoTorch's
 `optimize_acqf_discrete` with `qNegIntegratedPosteriorVariance`, for the same criterion.
 Cells: a batch of 50 (configuration, level) pairs with energies and forces from pools of
-64-atom cells. The features of the largest pool are stored once in the work folder (3 GB
-for 10,000 cells) and used for all. Copper comes from `mlearn` in the folder that
-`MFAL_DATA` names.
+64-atom cells. The features of `--cells` cells are stored once in the work folder (3 GB for
+10,000) and used for all pools; a larger pool holds the same cells several times. Copper
+comes from `mlearn` in the folder that `MFAL_DATA` names.
 """
 
 import argparse
@@ -62,34 +62,30 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _pools(options: argparse.Namespace) -> dict[str, Any]:
-    sizes, batch = sorted(options.pool), 50
+    sizes, n_cells, batch = sorted(options.pool), options.cells, 50
     n_structures, n_inducing = 60, 1000
     if options.smoke:
-        sizes, batch, n_structures, n_inducing = [10, 20], 3, 4, 30
+        sizes, n_cells, batch, n_structures, n_inducing = [10, 20], 10, 3, 4, 30
     work = options.work / "smoke" if options.smoke else options.work
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
     model = pool.model_of(work, n_structures, n_inducing, smoke=options.smoke)
     save_potential(model, work / "model")
-    built: dict[str, Any] = {"n_cells": sizes[-1] + pool.N_TARGETS}
+    built: dict[str, Any] = {"n_cells": n_cells}
     file = work / "features.f32"
     with cost(built):
         fresh = not file.exists()
-        pool.stored(model, sizes[-1], file)
+        pool.stored(model, n_cells, file)
     kept = work / "features.json"
     if fresh:
         write_text(kept, json.dumps(built))
     built = json.loads(kept.read_text())
     runs = []
-    plans = [(n, 1) for n in sizes]
-    if options.copies > 1 and not options.smoke:
-        plans.append((sizes[-1], options.copies))
     for criterion in CRITERIA:
-        for n, copies in plans:
+        for n in sizes:
             wanted = {
                 "work": str(work),
                 "n_pool": n,
-                "copies": copies,
                 "batch": batch,
                 "criterion": criterion,
                 "threads": 2,
@@ -173,7 +169,7 @@ def _pool(found: dict[str, Any]) -> str:
         + f"\n\nBatches of {first['batch']}; {first['rank']} of "
         + f"{2 * found['n_features']} directions kept, at most {first['nats_lost']:.2g} of "
         + f"{first['nats']:.3g} nats of a label lost on average. Features of "
-        + f"{found['features']['n_cells']:,} cells: "
+        + f"{found['features']['n_cells']:,} cells (a larger pool repeats them): "
         + f"{found['features']['cpu_seconds']:.0f} CPU s, once."
     )
 
@@ -196,8 +192,10 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", nargs="+", choices=("vectors", "pool"), default=["vectors", "pool"]
     )
-    parser.add_argument("--pool", nargs="+", type=int, default=[1000, 3000, 10000])
-    parser.add_argument("--copies", type=int, default=3, help="of the largest pool")
+    parser.add_argument(
+        "--pool", nargs="+", type=int, default=[1000, 3000, 10000, 30000]
+    )
+    parser.add_argument("--cells", type=int, default=10000, help="different ones")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, not kept")
     parser.add_argument("--work", type=Path, default=Path("campaigns/selection"))
     return parser.parse_args(words)

@@ -9,7 +9,7 @@ data tell it) and w_k the range of input k in the data,
 | log variance within the data, lowest level, / u_0^2 | normal, mean 0, s.d. 1.5 |
 | log variance within the data, discrepancy, / u_l^2 | normal, mean log 0.15, s.d. 1.8 |
 | the same with at most 3 values of the level | normal, mean log 0.5, s.d. 1.2 |
-| logit of the share of RBF in a kernel | normal, mean 8, s.d. 6 |
+| logit of the share of RBF in a kernel | normal, mean 6, s.d. 6 |
 | rho_l u_(l-1) / u_l | normal, mean 0.8, s.d. 1 |
 | mean of each step / u_l | normal, mean 0, s.d. 1, integrated out |
 | log (variance of the noise - floor) / u_l^2 | normal, mean -14, s.d. 4 |
