@@ -12,7 +12,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xtb,pyscf,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[xtb,pyscf,engines,test]"
 	touch $@
 
 demo: install

@@ -248,6 +248,25 @@ def evaluate(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL")],
+    output: Annotated[Path, typer.Option(metavar="FILE.pt", help="file to write")],
+) -> None:
+    """Write a potential as a metatomic model, for LAMMPS, i-PI and other engines."""
+    check_writable(output)
+    if output.is_dir():
+        raise ValueError(f"{output} is a directory: name a file, e.g. {output}.pt")
+    from mfal.calculators.metatomic import check_engines, export_metatomic
+    from mfal.models.storage import load_potential
+
+    check_engines()
+    with _status("exporting"):
+        levels = export_metatomic(load_potential(model), output)
+    size = output.stat().st_size / 1e6
+    _say(f"{output}: {size:.1f} MB with the outputs {', '.join(levels)}")
+
+
+@app.command()
 def label(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="extxyz file")],
     oracle: Annotated[

@@ -358,3 +358,47 @@ def test_an_error_has_an_exit_code_and_one_line(error, code):
 
 def test_an_error_of_several_lines_is_told_in_one():
     assert verdict(ValueError("first\n  second"))[1] == "first second"
+
+
+# --- export
+
+
+@pytest.fixture(scope="module")
+def saved_sparse(tmp_path_factory):
+    """A sparse model of two levels on disk."""
+    from small_cells import emt_dataset, small_map, structures_of
+
+    from mfal.models import SparsePotential, save_potential
+
+    structures = structures_of(6)
+    data = emt_dataset(structures, ("low", "high"))
+    path = tmp_path_factory.mktemp("saved") / "model"
+    save_potential(SparsePotential.fit(data, small_map(structures)), path)
+    return path
+
+
+def test_export_writes_a_file_and_names_its_outputs(mfal, saved_sparse):
+    pytest.importorskip("metatomic.torch", reason="needs mfal[engines]")
+    result = mfal("export", saved_sparse, "--output", "new/model.pt")
+    assert result.exit_code == 0, result.output
+    assert Path("new/model.pt").stat().st_size < 10e6
+    for name in ("energy", "energy/low", "energy/high", "energy_uncertainty/high"):
+        assert f" {name}" in result.output
+
+
+def test_export_without_metatomic_names_the_extra(mfal, saved_sparse, monkeypatch):
+    monkeypatch.setattr("mfal.calculators.metatomic.find_spec", lambda name: None)
+    result = mfal("export", saved_sparse, "--output", "model.pt")
+    refused(result, "metatomic", "pip install 'mfal[engines]'")
+    assert not Path("model.pt").exists()
+
+
+def test_export_refuses_the_model_of_one_molecule(mfal, fitted, monkeypatch):
+    monkeypatch.setattr("mfal.calculators.metatomic.find_spec", lambda name: True)
+    folder, _ = fitted
+    result = mfal("export", folder / "out" / "model", "--output", "model.pt")
+    refused(result, "ExactPotential", "--model sparse")
+
+
+def test_export_refuses_a_directory_as_its_file(mfal, saved_sparse):
+    refused(mfal("export", saved_sparse, "--output", "."), "directory")

@@ -1,7 +1,9 @@
 """Potentials as ASE calculators, standalone or with the low level at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import (
     BaseCalculator,
@@ -9,11 +11,14 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
+from ase.outputs import Properties, all_outputs
 
 from mfal.data import Label
 from mfal.models.exact import ExactPotential
 from mfal.models.prediction import StructurePrediction, StructurePredictions
+from mfal.models.species_factors import SpeciesFactors
 from mfal.models.storage import Potential
+from mfal.models.weight_potential import WeightPotential
 
 
 class MfalCalculator(Calculator):
@@ -24,7 +29,8 @@ class MfalCalculator(Calculator):
     standard deviations `energy_uncertainty`, `forces_uncertainty` (and of stress) in
     the same units: epistemic, times the recalibration of the model; with `noise` those
     of a label, what the model cannot represent of its level included. Without
-    `uncertainties` a standalone potential is several times faster.
+    `uncertainties` a standalone potential is several times faster. `species_factors`
+    multiply the uncertainties of forces by the species of the atom.
 
     `low_level` is a calculator of the level `at_hand_level` (the lowest): its energy
     and forces at each structure are what the prediction is conditioned on,
@@ -33,8 +39,10 @@ class MfalCalculator(Calculator):
     as far as the low level's misfit is small (to 1e-4 eV/A for GFN2 below MP2).
 
     Raises:
+        TypeError: a model that is no potential over structures.
         ValueError: an unknown level, a level at hand that is not below the other, or
-            a structure that the model does not know how to describe.
+            a structure that the model does not know how to describe, or with positions
+            that are not finite.
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 (of ASE)
@@ -48,8 +56,15 @@ class MfalCalculator(Calculator):
         at_hand_level: str | None = None,
         uncertainties: bool = True,
         noise: bool = False,
+        species_factors: SpeciesFactors | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(model, ExactPotential | WeightPotential):
+            raise TypeError(
+                "MfalCalculator takes a potential over structures (ExactPotential, "
+                f"SparsePotential, LinearPotential), got {type(model).__name__}, which "
+                "has no forces: fit one of these"
+            )
         if noise and not uncertainties:
             raise ValueError("noise belongs to uncertainties: switch both on, or none")
         if at_hand_level is not None and low_level is None:
@@ -75,6 +90,7 @@ class MfalCalculator(Calculator):
         if uncertainties:
             self.implemented_properties += [f"{q}_uncertainty" for q in quantities]
         self.noise = noise
+        self.species_factors = species_factors
 
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
@@ -87,6 +103,10 @@ class MfalCalculator(Calculator):
             )
         return super().get_property(name, atoms, allow_calculation)
 
+    def export_properties(self) -> Properties:
+        """The results that ASE has a name for: all but the uncertainties."""
+        return Properties(named_results(self.results))
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -96,6 +116,7 @@ class MfalCalculator(Calculator):
         """Fills `results` for one structure."""
         if atoms is None:
             raise ValueError("give the structure to be calculated")
+        check_positions(atoms)
         super().calculate(atoms, properties, system_changes)
         at_hand = None if self.low_level is None else [self._label(atoms)]
         if at_hand is None and not self.uncertainties:
@@ -120,6 +141,8 @@ class MfalCalculator(Calculator):
                         if self.noise
                         else getattr(found, f"{quantity}_sigma")
                     )[0]
+                    if quantity == "forces" and self.species_factors is not None:
+                        sigma = self.species_factors.per_atom(atoms.numbers) * sigma
                     self.results[f"{quantity}_uncertainty"] = (
                         float(sigma) if quantity == "energy" else sigma
                     )
@@ -143,3 +166,24 @@ class MfalCalculator(Calculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": found.forces}
         if found.stress is not None:
             self.results["stress"] = found.stress
+
+
+def named_results(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Those results of a calculator that ASE has a name for."""
+    return {name: value for name, value in results.items() if name in all_outputs}
+
+
+def check_positions(atoms: Atoms) -> None:
+    """Refuse positions or a cell that are not finite.
+
+    Raises:
+        ValueError: names the first such atom.
+    """
+    wrong = ~np.isfinite(atoms.positions).all(axis=1)
+    if wrong.any() or not np.isfinite(np.asarray(atoms.cell)).all():
+        what = (
+            f"the position of atom {int(wrong.argmax())}" if wrong.any() else "the cell"
+        )
+        raise ValueError(
+            f"{what} is not finite: the dynamics or the file before went astray"
+        )

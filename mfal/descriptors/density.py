@@ -122,7 +122,7 @@ class DensityBasis:
         place = ((distance.flatten() - CLOSEST) / step).clamp(max=len(self._grid) - 1)
         left = place.long().clamp(max=len(self._grid) - 2)
         t = (place - left).unsqueeze(1)
-        c0, c1, c2, c3 = self._cubics.index_select(0, left).unbind(1)
+        c0, c1, c2, c3 = self.cubics.index_select(0, left).unbind(1)
         value = c3.mul(t).add_(c2).mul_(t).add_(c1).mul_(t).add_(c0)
         slope = c3.mul(3 * t).add_(c2, alpha=2).mul_(t).add_(c1).div_(step)
         shape = (*distance.shape, self.l_max + 1, self.n_max)
@@ -150,7 +150,8 @@ class DensityBasis:
             )
 
     @cached_property
-    def _cubics(self) -> Float[Tensor, "intervals 4 nl_n"]:
+    def cubics(self) -> Float[Tensor, "intervals 4 nl_n"]:
+        """R_ln in powers of the place within each of the intervals from `CLOSEST` on."""
         return _tabulated(json.dumps(self._options), self.n_max, self.l_max)
 
 

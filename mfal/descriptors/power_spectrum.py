@@ -85,7 +85,8 @@ class Contraction:
             if a == b:
                 part = rows.reshape(l_max + 1, -1, d)
                 i, j = upper
-                weight = torch.where(i == j, 2.0, 2**0.5).double()
+                weight = torch.full(i.shape, 2**0.5, dtype=torch.float64)
+                weight[i == j] = 2.0
                 half = part * weight.unsqueeze(1)
                 tensor[:, a, i, a, j] = half
                 tensor[:, a, j, a, i] = half

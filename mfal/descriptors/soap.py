@@ -140,6 +140,11 @@ class Soap:
         """Number of entries of the descriptor of one environment."""
         return self._layouts[-1].end
 
+    @property
+    def expansions(self) -> tuple[tuple[DensityBasis, Layout], ...]:
+        """The basis of the density of each cutoff, and where its spectrum stands."""
+        return tuple(zip(self._bases, self._layouts, strict=True))
+
     def specification(self) -> dict[str, object]:
         """The name of the descriptor, its species, cutoffs and options."""
         return {

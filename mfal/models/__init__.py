@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mfal.models.calibration import Recalibration, metrics
+from mfal.models.committee import Committee
+from mfal.models.committee_pool import CommitteePool
+from mfal.models.conformal import ConformalIntervals
 from mfal.models.exact import ExactPotential, TooLargeError
 from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.leave_out import calibrated, leave_one_out
@@ -18,7 +21,9 @@ from mfal.models.prediction import (
     StructurePredictions,
 )
 from mfal.models.reduced_pool import ReducedEntry, ReducedPool, pool_features
+from mfal.models.residuals import left_out_residuals, residuals_of
 from mfal.models.sparse import LinearPotential, SparsePotential, calibrated_weights
+from mfal.models.species_factors import SpeciesFactors
 from mfal.models.storage import load_potential, save_potential
 from mfal.models.stored_features import StoredFeatures, open_features, store_features
 from mfal.models.verdict import FidelityDiagnosis
@@ -41,6 +46,9 @@ _ON_BOTORCH = {
 
 __all__ = [
     "AutoregressiveGP",
+    "Committee",
+    "CommitteePool",
+    "ConformalIntervals",
     "ExactPool",
     "ExactPotential",
     "FidelityDiagnosis",
@@ -54,6 +62,7 @@ __all__ = [
     "ReducedEntry",
     "ReducedPool",
     "SparsePotential",
+    "SpeciesFactors",
     "StoredFeatures",
     "StructurePrediction",
     "StructurePredictions",
@@ -63,10 +72,12 @@ __all__ = [
     "calibrated_weights",
     "fidelity_diagnosis",
     "leave_one_out",
+    "left_out_residuals",
     "load_potential",
     "metrics",
     "open_features",
     "pool_features",
+    "residuals_of",
     "save_potential",
     "store_features",
     "with_gradients",

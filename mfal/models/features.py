@@ -94,12 +94,13 @@ class KernelFeatures:
         self.inducing = dict(sorted(inducing.items()))
         self.zeta = zeta
         self.softening = softening
-        self._factors = {}
+        self.factors: dict[int, Tensor] = {}
+        """L of each species."""
         self.jitter = 0.0
         self._begin, begin = {}, 0
         for species, points in self.inducing.items():
             factor, jitter = factorise(partial(_power_gram, points, zeta))
-            self._factors[species] = factor
+            self.factors[species] = factor
             self.jitter = max(self.jitter, jitter)
             self._begin[species] = begin
             begin += len(points)
@@ -205,7 +206,7 @@ class KernelFeatures:
             mine = species_of == species
             begin = self._begin[species]
             back = torch.linalg.solve_triangular(
-                self._factors[species].mT,
+                self.factors[species].mT,
                 weights[begin : begin + len(points)].unsqueeze(1),
                 upper=True,
             ).squeeze(1)
@@ -237,7 +238,7 @@ class KernelFeatures:
             begin = self._begin[species]
             parts.append(
                 torch.linalg.solve_triangular(
-                    self._factors[species],
+                    self.factors[species],
                     rows[:, begin : begin + len(points)].mT,
                     upper=False,
                 ).mT

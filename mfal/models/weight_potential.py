@@ -197,7 +197,7 @@ class WeightPotential:
         Without "stress" among the `quantities` none is computed, which saves a third.
         """
         index = self.level_index(level)
-        weights = self._level_weights[index]
+        weights = self.level_weights[index]
         stress = "stress" in quantities
         return StructurePredictions(
             [self._mean(atoms, index, weights, stress) for atoms in structures]
@@ -247,7 +247,7 @@ class WeightPotential:
         )
 
     @cached_property
-    def _level_weights(self) -> Float[Tensor, "levels p"]:
+    def level_weights(self) -> Float[Tensor, "levels p"]:
         """Weights of f_l itself: sum_m c_lm w_m."""
         return self.path @ self.weights.mean.reshape(len(self.levels), -1)
 

@@ -149,3 +149,8 @@ def test_settings_that_do_not_fit_together_are_refused(
         settings = settings | {"low_level": SinglePointCalculator(query)}
     with pytest.raises(ValueError, match=words):
         MfalCalculator(potential, **settings)
+
+
+def test_a_model_without_forces_is_refused():
+    with pytest.raises(TypeError, match="ExactPotential"):
+        MfalCalculator({})

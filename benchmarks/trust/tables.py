@@ -1,0 +1,106 @@
+"""The tables of the README."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import table
+from benchmarks.trust.excursion import LIMIT, outcome
+
+
+def sections(document: Mapping[str, Any]) -> dict[str, str]:
+    """What the script writes into the README, by the name of its marks."""
+    return {
+        "calibration": calibration(document.get("calibration", {})),
+        "conformal": conformal(document.get("calibration", {})),
+        "excursion": excursion(document.get("excursion", {})),
+        "verdict": verdict(document.get("excursion", {})),
+    }
+
+
+def calibration(sets: Mapping[str, Any]) -> str:
+    """Raw and calibrated side by side."""
+    heads = ["set", "level", "quantity", "sigma", "in 68 %", "in 95 %", "ECE"]
+    heads += ["area", "z", "NLL", "RMSE"]
+    rows = []
+    for name, level, quantity, judged in _judged(sets):
+        for kind in ("raw", "calibrated"):
+            m = judged[kind]
+            rows.append(
+                [
+                    *(name, level, quantity, kind),
+                    *(f"{100 * m[f'coverage_{p}']:.0f} %" for p in (68, 95)),
+                    *(f"{m[k]:.3f}" for k in ("ece", "miscalibration_area")),
+                    *(f"{m[k]:.2f}" for k in ("z_std", "nll")),
+                    f"{m['rmse']:.4g}",
+                ]
+            )
+    return table(heads, rows)
+
+
+def conformal(sets: Mapping[str, Any]) -> str:
+    """What conformal intervals promised and held, structure by structure."""
+    rows = []
+    for name, level, quantity, judged in _judged(sets):
+        if "conformal" in judged:
+            c = judged["conformal"]
+            inside = f"{100 * c['structures_inside']:.0f} % of {c['n_structures']}"
+            promised = f"{100 * c['promised']:.0f} %"
+            rows.append([name, level, quantity, promised, inside, f"{c['factor']:.2f}"])
+    heads = ["set", "level", "quantity", "promised", "structures inside", "sigmas"]
+    return table(heads, rows)
+
+
+def excursion(document: Mapping[str, Any]) -> str:
+    """A row for each monitor and temperature."""
+    heads = ["monitor", "T (K)", "runs", f"free runs beyond {LIMIT} eV/A"]
+    heads += ["caught before", "stopped", "moves above soft", "extra moves"]
+    heads += ["largest error, free", "watched"]
+    rows = []
+    for monitor, temperature, o in _outcomes(document):
+        rows.append(
+            [
+                *(monitor, f"{temperature:.0f}", str(o["n"]), str(o["exceed"])),
+                *(f"{o['caught']} of {o['exceed']}", str(o["stopped"])),
+                *(f"{100 * o[k]:.0f} %" for k in ("soft_share", "extra_moves")),
+                *(f"{o[f'largest_error_{k}']:.2f}" for k in ("free", "watched")),
+            ]
+        )
+    return table(heads, rows)
+
+
+def verdict(document: Mapping[str, Any]) -> str:
+    """The two shares that were aimed at, in words."""
+    lines = []
+    trained = document.get("setting", {}).get("trained_at")
+    for monitor in document.get("runs", {}):
+        found = [o for o in _outcomes(document) if o[0] == monitor]
+        exceed = sum(o["exceed"] for _, _, o in found)
+        caught = sum(o["caught"] for _, _, o in found)
+        inside = [o for _, t, o in found if t <= trained]
+        n = sum(o["n"] for o in inside)
+        false = sum(o["stopped"] for o in inside)
+        lines.append(
+            f"- **{monitor}**: {caught} of {exceed} free runs that went beyond {LIMIT} "
+            f"eV/A were caught before (aim: 90 %); {false} of {n} runs inside the "
+            "training range were stopped (aim: below 5 %)."
+        )
+    return "\n".join(lines) or "Not measured yet."
+
+
+def _judged(sets: Mapping[str, Any]) -> list[tuple[str, str, str, Mapping[str, Any]]]:
+    return [
+        (name, level, quantity, judged)
+        for name, found in sets.items()
+        for level, quantities in found["levels"].items()
+        for quantity, judged in quantities.items()
+    ]
+
+
+def _outcomes(
+    document: Mapping[str, Any],
+) -> list[tuple[str, float, dict[str, Any]]]:
+    return [
+        (monitor, float(temperature), outcome(runs))
+        for monitor, by_temperature in document.get("runs", {}).items()
+        for temperature, runs in by_temperature.items()
+    ]
