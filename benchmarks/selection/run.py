@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
         sizes = (50, 3) if options.smoke else (2000, 20)
         document["vectors"] = vectors.compared(*sizes) | {"machine": machine(1)}
     if "pool" in options.part:
-        document["pool"] = _pools(options)
+        document["pool"] = _pools(options, document.get("pool", {}).get("runs", []))
     document["versions"] = {
         name: version(name) for name in ("mfal", "botorch", "gpytorch", "torch")
     } | {"python": platform.python_version()}
@@ -61,9 +61,12 @@ def main(words: Sequence[str] | None = None) -> None:
         figure(document["pool"]).savefig(HERE / "time.png", dpi=200)
 
 
-def _pools(options: argparse.Namespace) -> dict[str, Any]:
+def _pools(
+    options: argparse.Namespace, before: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The runs of the criteria, and those before of the others."""
     sizes, n_cells, batch = sorted(options.pool), options.cells, 50
-    n_structures, n_inducing = 60, 1000
+    n_structures, n_inducing = 40, 1000
     if options.smoke:
         sizes, n_cells, batch, n_structures, n_inducing = [10, 20], 10, 3, 4, 30
     work = options.work / "smoke" if options.smoke else options.work
@@ -80,8 +83,8 @@ def _pools(options: argparse.Namespace) -> dict[str, Any]:
     if fresh:
         write_text(kept, json.dumps(built))
     built = json.loads(kept.read_text())
-    runs = []
-    for criterion in CRITERIA:
+    runs = [r for r in before if r["criterion"] not in options.criteria]
+    for criterion in options.criteria:
         for n in sizes:
             wanted = {
                 "work": str(work),
@@ -194,6 +197,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--pool", nargs="+", type=int, default=[1000, 3000, 10000, 30000]
+    )
+    parser.add_argument(
+        "--criteria", nargs="+", choices=tuple(CRITERIA), default=list(CRITERIA)
     )
     parser.add_argument("--cells", type=int, default=10000, help="different ones")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, not kept")

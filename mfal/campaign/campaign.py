@@ -8,13 +8,12 @@ is run again as one that was not.
 import json
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from threading import Event, current_thread, main_thread
+from threading import Event
 from typing import Any
 
 from mfal.campaign import choosing, planning
@@ -23,6 +22,7 @@ from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import final_evaluation, results_document
 from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
 from mfal.campaign.geometries import pool_from_dynamics, pool_from_file
+from mfal.campaign.judging import judgements
 from mfal.campaign.labelling import Paused, label_step
 from mfal.campaign.learning import (
     HeldOut,
@@ -32,6 +32,8 @@ from mfal.campaign.learning import (
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
 from mfal.campaign.records import LabelRequest, StoredStep
+from mfal.campaign.signals import on_signals
+from mfal.campaign.stopping_rule import state_of, stopping_rule
 from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
 from mfal.data.files import write_text
@@ -43,6 +45,9 @@ _logger = logging.getLogger(__name__)
 
 LEARNING = ("pilot", "sweep", "acquired")
 """Phases that end with a fit."""
+
+Asked = tuple[list[LabelRequest], dict[str, Any]]
+"""Labels that are asked for, and what is to be said of the choice."""
 
 EVIDENCE_ROWS = 1500
 """Rows that hyperparameters are fitted to at each step; every label is conditioned on."""
@@ -93,13 +98,15 @@ class Campaign:
             )
         if self.config.pool.sampler == "file":
             pool_from_file(self.config)  # refused before anything is written
-        with CampaignLock(self.directory), self._opened(), self._listening():
+        with CampaignLock(self.directory), self._opened(), on_signals(self.stop):
             self._draw_pool()
-            self._step("pilot", lambda n: choosing.pilot_requests(*self._pool))
+            self._step("pilot", lambda n: _only(choosing.pilot_requests(*self._pool)))
             if self.config.validation:
                 self._step(
                     "validation",
-                    lambda n: choosing.heldout_requests(self._levels(), self._pool[1]),
+                    lambda n: _only(
+                        choosing.heldout_requests(self._levels(), self._pool[1])
+                    ),
                 )
             for level in self.plan["sweep"]:
                 if level in self._levels():
@@ -108,6 +115,10 @@ class Campaign:
                 pass
             self._finish()
             return self._write_results()
+
+    def _tell(self, sentence: str) -> None:
+        _logger.info(sentence)
+        self.progress(sentence)
 
     def stop(self) -> None:
         """Asks the campaign to pause as soon as it can; callable from any thread."""
@@ -136,18 +147,16 @@ class Campaign:
     def _pool(self) -> tuple[CampaignConfig, list]:
         return self.config, self.store.structures()
 
-    def _step(
-        self, phase: str, ask: Callable[[int], list[LabelRequest]]
-    ) -> StoredStep | None:
+    def _step(self, phase: str, ask: Callable[[int], Asked]) -> StoredStep | None:
         """One step: asked once, labelled, learned from; what is in the store stays."""
         number = self._number
         stored = {s.step: s for s in self.store.steps()}
         if number not in stored:
             self.progress(f"step {number}: choosing ({phase})")
-            requests = ask(number)
+            requests, info = ask(number)
             if not requests:
                 return None
-            self.store.open_step(number, phase, {}, requests)
+            self.store.open_step(number, phase, info, requests)
         elif stored[number].phase != phase:
             return None  # resumed after this phase had ended
         if number not in stored or stored[number].state == "open":
@@ -182,8 +191,7 @@ class Campaign:
         plan["budget"] = ledger.total(costs)
         self.store.set_meta("plan", json.dumps(plan))
         for sentence in plan["sentences"]:
-            _logger.info(sentence)
-            self.progress(sentence)
+            self._tell(sentence)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -193,33 +201,37 @@ class Campaign:
     def _asked(self) -> set[tuple[int, str]]:
         return {(label.structure_id, label.level) for label in self.store.labels()}
 
-    def _sweep(self, level: str, number: int) -> list[LabelRequest]:
+    def _sweep(self, level: str, number: int) -> Asked:
         requests = choosing.sweep_requests(
             self.store.structures(), level, self._asked()
         )
         ledger = Ledger(self.config, self.store)
         cost = ledger.estimates()[level].mean
         affordable = int((self.plan["budget"] - ledger.spent()) / cost)
-        return requests[: max(affordable, 0)]
+        return _only(requests[: max(affordable, 0)])
 
-    def _ask(self, number: int) -> list[LabelRequest]:
+    def _ask(self, number: int) -> Asked:
         ledger = Ledger(self.config, self.store)
         left = self.plan["budget"] - ledger.spent()
         costs = ledger.estimates(up_to_step=number - 1)
         missing = choosing.missing_labels(
             self.store.structures(), self._levels(), self._asked()
         )
+        state = state_of(
+            self.store.steps(),
+            self.store.labels(),
+            left=left,
+            cheapest=min((costs[level].mean for _, level in missing), default=None),
+        )
+        verdict = stopping_rule(self.config.stopping)(state)
+        if verdict.met:
+            self.store.set_meta("stopping_reason", verdict.reason)
+            return _only([])
+        if self.config.stopping:
+            self._tell(f"step {number}: it goes on, since {verdict.reason}")
         affordable = [(i, level) for i, level in missing if costs[level].mean <= left]
-        if not affordable:
-            self.store.set_meta(
-                "stopping_reason",
-                "the budget is spent: what is left does not pay for another label"
-                if missing
-                else "nothing is left to buy: the whole pool is labelled",
-            )
-            return []
         model, positions = self._model(number - 1)
-        requests, self._ranked = choosing.best_requests(
+        choice = choosing.best_requests(
             self.config,
             model,
             self.store.structures(),
@@ -231,7 +243,8 @@ class Campaign:
             engine=self._engine,
             reuse=self._ranked,
         )
-        return requests
+        self._ranked = choice.pool
+        return choice.requests, {"batch": choice.report}
 
     def _within_budget(self, phase: str) -> bool:
         """Whether a failed label may be tried again: validation is not budgeted."""
@@ -313,12 +326,14 @@ class Campaign:
             refitted_from=hold,
         )
         for found in left:
-            _logger.info("step %d: %s", number, found["sentence"])
-            self.progress(found["sentence"])
-        model, record = learn(model, self._heldout(model.levels))
+            self._tell(found["sentence"])
+        heldout = self._heldout(model.levels)
+        model, record = learn(model, heldout)
         self._known = (number, model)
         record |= {"fit": self._engine.record(model), "levels": list(model.levels)}
-        return record | {"left": left}
+        seed = [self.config.seed, 5, number]
+        judged = judgements(model, heldout, self.config.stopping, seed=seed)
+        return record | {"left": left, "judged": judged}
 
     def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
         dataset, _ = self.store.dataset(
@@ -390,18 +405,6 @@ class Campaign:
             self.store.close()
             self._stop.clear()  # a campaign that was paused can be run again
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """SIGTERM and SIGINT pause the campaign instead of killing it."""
-        if current_thread() is not main_thread():
-            yield
-            return
-        before = {
-            number: signal.signal(number, lambda *_: self.stop())
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+def _only(requests: list[LabelRequest]) -> Asked:
+    return requests, {}

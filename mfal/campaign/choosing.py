@@ -1,26 +1,43 @@
 """What is asked for next: the pilot, the sweep of a cheap level, the best labels."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from mfal.acquisition import (
+    Batch,
     Candidate,
     CostEstimate,
+    IntegratedVariance,
     MaximumVariance,
+    ParameterInformation,
     Pick,
     PoolAcquisition,
     Random,
     TargetInformation,
+    Tolerance,
     select_batch,
 )
 from mfal.campaign.config import AcquisitionConfig, CampaignConfig
 from mfal.campaign.engines import Engine, Pool
 from mfal.campaign.records import LabelRequest, StoredStructure
-from mfal.models.observations import ENERGY
 from mfal.models.pool import PoolEntry
 from mfal.models.storage import Potential
+
+
+class Choice(NamedTuple):
+    """Labels that are asked for, the pool they were chosen from, and how well.
+
+    `report` is plain JSON: `worth`, the gains together, and the `upper_bound` of that of
+    any batch (`None` where the criterion is not submodular); `evaluations` of gains, and
+    `evaluations_saved` of those that plain greedy choice would have made.
+    """
+
+    requests: list[LabelRequest]
+    pool: Pool
+    report: dict[str, Any]
 
 
 def assign_roles(config: CampaignConfig, n_structures: int) -> list[str]:
@@ -99,8 +116,8 @@ def best_requests(
     *,
     engine: Engine,
     reuse: Pool | None = None,
-) -> tuple[list[LabelRequest], Pool]:
-    """The next batch by the acquisition function per expected cost, and its pool.
+) -> Choice:
+    """The next batch by the acquisition function per expected cost.
 
     `positions` are the structures' places in the model's data set, `wanted` are the
     labels to choose from, `left` is what is left of the budget. The choice depends on
@@ -129,7 +146,7 @@ def best_requests(
     candidates = [Candidate(i, level, costs[level].mean) for i, level in wanted]
     size = batch_size(config.acquisition.batch, left, [c.cost for c in candidates])
     picks = select_batch(acquisition, candidates, size, budget=left)
-    return [_request(pick) for pick in picks], pool
+    return Choice([_request(pick) for pick in picks], pool, _report(picks))
 
 
 def batch_size(batch: int, left: float, costs: Sequence[float]) -> int:
@@ -143,6 +160,16 @@ def batch_size(batch: int, left: float, costs: Sequence[float]) -> int:
     """
     labels = left / min(costs)
     return max(int(labels), 1) if labels <= 1.5 * batch else batch
+
+
+def _report(batch: Batch) -> dict[str, Any]:
+    certificate = batch.certificate
+    return {
+        "worth": math.fsum(batch.gains),
+        "upper_bound": None if certificate is None else certificate.upper_bound,
+        "evaluations": batch.evaluations,
+        "evaluations_saved": batch.evaluations_saved,
+    }
 
 
 def _request(pick: Pick) -> LabelRequest:
@@ -163,10 +190,10 @@ def _acquisition(
         return Random(pool, seed)
     if config.name == "maximum_variance":
         return MaximumVariance(pool)
-    quantity = torch.cat([pool.blocks[t].quantity for t in targets])
-    tolerance = torch.where(
-        quantity == ENERGY,
-        torch.tensor(config.tolerance.energy**2, dtype=torch.float64),
-        torch.tensor(config.tolerance.forces**2, dtype=torch.float64),
-    )
-    return TargetInformation(pool, targets, tolerance)
+    if config.name == "parameter_information":
+        return ParameterInformation(pool)
+    wanted = Tolerance(config.tolerance.energy, config.tolerance.forces)
+    variances = wanted.variances(pool, targets)
+    if config.name == "integrated_variance":
+        return IntegratedVariance(pool, targets, 1 / variances)
+    return TargetInformation(pool, targets, variances)

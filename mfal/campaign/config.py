@@ -3,10 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PrivateAttr, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from mfal.campaign.sections import ConfigError, Section, read_section, suggestion
 from mfal.campaign.settings import (
@@ -19,6 +26,8 @@ from mfal.campaign.settings import (
     SystemConfig,
     ToleranceConfig,
 )
+from mfal.campaign.stopping import FEWEST
+from mfal.campaign.stopping_config import StoppingConfig
 from mfal.data.checks import check_structure
 from mfal.data.fidelity import Fidelity
 
@@ -31,6 +40,7 @@ __all__ = [
     "LevelConfig",
     "ModelConfig",
     "PoolConfig",
+    "StoppingConfig",
     "SystemConfig",
     "ToleranceConfig",
     "load_campaign",
@@ -54,6 +64,7 @@ class CampaignConfig(Section):
     comparison: bool = True  # with random and single-level labels, at the end
     model: ModelConfig = ModelConfig()
     acquisition: AcquisitionConfig = AcquisitionConfig()
+    stopping: tuple[StoppingConfig, ...] = ()  # besides the budget; one of them holds
     execution: ExecutionConfig = ExecutionConfig()
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -63,9 +74,15 @@ class CampaignConfig(Section):
         pool = self.pool.model_copy(update={"level": self.pool_level})
         object.__setattr__(self, "pool", pool)  # frozen from here on
 
+    @field_validator("stopping", mode="before")
+    @classmethod
+    def _one_section_is_enough(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, Mapping) else value
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "CampaignConfig":
-        for check in (_check_levels, _check_sizes, _check_budget, _check_atoms):
+        checks = (_check_levels, _check_sizes, _check_budget, _check_stopping)
+        for check in (*checks, _check_atoms):
             check(self)
         return self
 
@@ -105,6 +122,8 @@ class CampaignConfig(Section):
         data = self.model_dump(mode="json")
         if self.pool.sampler == "file":  # the other keys mean nothing then
             data["pool"] = {k: data["pool"][k] for k in ("sampler", "path", "size")}
+        if not self.stopping:  # as campaigns wrote it before there was this key
+            del data["stopping"]
         holders = [data["system"], data["pool"], *(v["oracle"] for v in data["levels"])]
         for holder in holders:
             for key in {"file", "path"} & set(holder):
@@ -166,8 +185,9 @@ def _check_sizes(config: CampaignConfig) -> None:
             f"pilot: {config.pilot} pilot labels need as many candidates, but {parts}: "
             "raise pool.size or lower targets, validation or pilot"
         )
-    if config.targets == 0 and config.acquisition.name == "target_information":
-        raise ValueError("targets: target_information needs at least 1 target, got 0")
+    name = config.acquisition.name
+    if config.targets == 0 and name in ("target_information", "integrated_variance"):
+        raise ValueError(f"targets: {name} needs at least 1 target, got 0")
 
 
 def _check_budget(config: CampaignConfig) -> None:
@@ -192,6 +212,32 @@ def _check_budget(config: CampaignConfig) -> None:
             raise ValueError(
                 f"budget.cost: a budget of {budget.cost:g} is smaller than the pilot, "
                 f"which costs {pilot:g}: {remedy}"
+            )
+
+
+def _check_stopping(config: CampaignConfig) -> None:
+    highest = config.levels[-1]
+    for i, section in enumerate(config.stopping):
+        place = f"stopping[{i}]" if len(config.stopping) > 1 else "stopping"
+        if section.forces_rmse is not None and "forces" not in highest.quantities:
+            raise ValueError(
+                f"{place}.forces_rmse: the highest level {highest.name!r} gives no "
+                "forces: leave this target out"
+            )
+        if section.errors == "validation" and config.validation < FEWEST:
+            raise ValueError(
+                f"{place}.errors: {config.validation} held-out labels tell nothing of "
+                f"errors: raise validation to {FEWEST} at least, or `leave_one_out`"
+            )
+        if section.deployment == "at_hand" and len(config.levels) == 1:
+            raise ValueError(
+                f"{place}.deployment: there is no lower level that could be at hand: "
+                "leave it out"
+            )
+        if section.marginal_value is not None and config.acquisition.name == "random":
+            raise ValueError(
+                f"{place}.marginal_value: random labels have no value: choose another "
+                "acquisition, or leave it out"
             )
 
 

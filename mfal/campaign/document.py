@@ -15,6 +15,7 @@ from mfal.campaign.learning import (
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.reader import StoreReader
 from mfal.campaign.records import BUDGETED, StoredLabel, StoredStep
+from mfal.campaign.stopping_rule import standing, state_of
 from mfal.models.evaluation import calibration_curves, evaluation, parity
 from mfal.models.storage import Potential
 
@@ -52,6 +53,10 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         "name": config.name,
         "finished": finished,
         "stopping_reason": store.meta("stopping_reason") if finished else None,
+        "stopping": standing(
+            config.stopping,
+            state_of(store.steps(), labels, left=math.inf, cheapest=None),
+        ),
         "started": labels[0].requested_at if labels else None,
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": {
@@ -68,6 +73,11 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         ],
         "plan": plan["sentences"] if plan else [],
         "levels_left": left,
+        "batches": [
+            {"step": step.step, **step.info["batch"]}
+            for step in store.steps()
+            if "batch" in step.info
+        ],
         "budget": {
             "unit": ledger.unit,
             "total": plan["budget"] if plan else None,
@@ -161,6 +171,7 @@ def _learning_curve(
                 "loo": step.info["loo"],
                 "loo_mode": step.info["loo_mode"],
                 "heldout": step.info["heldout"],
+                "judged": step.info.get("judged", {}),
                 **_rho(step),
                 "gain_per_cost": max(gains) if gains else None,
             }

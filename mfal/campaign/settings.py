@@ -202,11 +202,20 @@ class ToleranceConfig(Section):
 
 
 class AcquisitionConfig(Section):
-    """What is bought next."""
+    """What is bought next.
 
-    name: Literal["target_information", "maximum_variance", "random"] = (
-        "target_information"
-    )
+    `target_information` (nats) and `integrated_variance` (in units of the tolerance)
+    count what a label tells of the targets, `parameter_information` (nats) what it tells
+    of the whole surface.
+    """
+
+    name: Literal[
+        "target_information",
+        "integrated_variance",
+        "parameter_information",
+        "maximum_variance",
+        "random",
+    ] = "target_information"
     tolerance: ToleranceConfig = ToleranceConfig()
     batch: PositiveInt = 8
     low_level_first_above: PositiveFloat = 30.0  # cost of a high over a low label

@@ -59,6 +59,7 @@ def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
     body = "\n".join(
         [
             sections.opening(results),
+            sections.stopping(results),
             sections.reached(results),
             sections.learning(results, drawings),
             sections.parity(results, drawings),
@@ -68,7 +69,7 @@ def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
             section("Compared with", tables.comparison_table(results)),
             section("The model in numbers", tables.model_table(results)),
             section("Failed and quarantined labels", labels.failure_table(results)),
-            section("What was bought", labels.bought_table(results)),
+            sections.bought(results),
             sections.execution(results),
         ]
     )

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from mfal.report import tables, wording
+from mfal.report import labels, tables, wording
 from mfal.report.document import (
     MODES,
     QUANTITIES,
@@ -69,6 +69,21 @@ def opening(results: Document) -> str:
             bullets(text(sentence) for sentence in part(results, "plan") or []),
         ]
     )
+
+
+def stopping(results: Document) -> str:
+    """What was asked for before it stops, and how far that is; nothing if nothing was."""
+    found = []
+    for asked in part(results, "stopping") or []:
+        sentences = [
+            f"{'Holds' if part(c, 'met') else 'Open'}: {text(part(c, 'sentence'))}"
+            for c in part(asked, "conditions") or []
+        ]
+        n, patience = (text(part(asked, k)) for k in ("steps_met", "patience"))
+        errors = text(part(asked, "errors"))
+        held = f"All held in {n} of the {patience} last steps ({errors})."
+        found += [bullets(sentences), paragraph(held)]
+    return section("What was asked for", *found) if found else ""
 
 
 def reached(results: Document) -> str:
@@ -173,6 +188,16 @@ def _pictures(
         return section(title, missing(otherwise), beside)
     explained = paragraph(text(note)) if note else ""
     return section(title, explained, figures(there, beside))
+
+
+def bought(results: Document) -> str:
+    """The labels in order, and how good their choice is at least."""
+    said = wording.batches(results)
+    return section(
+        "What was bought",
+        paragraph(text(said)) if said else "",
+        labels.bought_table(results),
+    )
 
 
 def execution(results: Document) -> str:

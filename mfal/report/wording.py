@@ -125,6 +125,36 @@ def choosing_verdict(document: Document) -> str:
     )
 
 
+def batches(document: Document) -> str:
+    """How good the batches are at least, and the work that lazy evaluation saved."""
+    found = part(document, "batches") or []
+    shares = [
+        worth / bound
+        for worth, bound in (
+            (finite(part(b, "worth")), finite(part(b, "upper_bound"))) for b in found
+        )
+        if worth is not None and bound is not None and bound > 0
+    ]
+    saved, made = (
+        sum(finite(part(b, key)) or 0.0 for b in found)
+        for key in ("evaluations_saved", "evaluations")
+    )
+    said = []
+    if shares:
+        n = len(shares)
+        which = "The batch" if n == 1 else f"Each of {count(n)} batches"
+        said.append(
+            f"{which} is worth at least {percent(min(shares))} of the best one that "
+            "could have been chosen."
+        )
+    if saved + made > 0:
+        said.append(
+            f"Of the gains that plain greedy choice would have worked out, "
+            f"{percent(saved / (saved + made))} were not needed."
+        )
+    return " ".join(said)
+
+
 def _verdict(subject: str, ours: dict[str, float], theirs: dict[str, float]) -> str:
     our, their = min(ours, key=ours.__getitem__), min(theirs, key=theirs.__getitem__)
     paid = theirs[their] > MARGIN * ours[our]

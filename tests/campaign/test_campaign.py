@@ -143,7 +143,9 @@ def test_the_saved_potential_is_the_one_that_was_evaluated(swept):
     assert mae == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["random", "maximum_variance"])
+@pytest.mark.parametrize(
+    "name", ["random", "maximum_variance", "parameter_information"]
+)
 def test_one_level_and_another_acquisition_work_too(tmp_path, name):
     write_labels(tmp_path)
     config = small_config(

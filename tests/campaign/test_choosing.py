@@ -1,12 +1,21 @@
 """Requests are what the configuration, the labels so far and the seed say."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
 from small_campaigns import LEVELS, morse, small_config, water, write_labels
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.acquisition import Candidate, CostEstimate, TargetInformation, select_batch
+from mfal.acquisition import (
+    Candidate,
+    CostEstimate,
+    IntegratedVariance,
+    ParameterInformation,
+    TargetInformation,
+    select_batch,
+)
 from mfal.campaign.choosing import (
     assign_roles,
     best_requests,
@@ -15,6 +24,7 @@ from mfal.campaign.choosing import (
     pilot_requests,
     sweep_requests,
 )
+from mfal.campaign.config import AcquisitionConfig
 from mfal.campaign.engines import ExactEngine
 from mfal.campaign.records import StoredStructure
 from mfal.models.exact import ExactPotential
@@ -114,6 +124,10 @@ def test_what_is_missing_are_candidates_and_the_low_level_of_targets(structures)
 def best(config, model, structures, wanted, left=100.0, step=4, **changes):
     section = config.acquisition.model_copy(update=changes)
     config = config.model_copy(update={"acquisition": section})
+    return choice(config, model, structures, wanted, left, step)[:2]
+
+
+def choice(config, model, structures, wanted, left=100.0, step=4):
     return best_requests(
         config,
         model[0],
@@ -212,3 +226,48 @@ def test_the_label_of_most_variance_is_asked_for_by_maximum_variance(
     ]
     assert request.structure_id == wanted[int(np.argmax(variances))][0]
     assert request.gain == pytest.approx(max(variances))
+
+
+@pytest.mark.parametrize(
+    "name, criterion",
+    [
+        ("parameter_information", lambda pool, t, v: ParameterInformation(pool)),
+        ("integrated_variance", lambda pool, t, v: IntegratedVariance(pool, t, 1 / v)),
+    ],
+)
+def test_the_criterion_is_the_one_that_is_named(
+    config, model, structures, name, criterion
+):
+    wanted = missing_labels(structures, ["low", "high"], asked())
+    requests, pool = best(config, model, structures, wanted, name=name, batch=3)
+    targets = list(range(len(wanted), len(pool.slices)))
+    variances = torch.tensor([0.02**2, *[0.1**2] * 3] * 3, dtype=torch.float64)
+    picks = select_batch(
+        criterion(pool, targets, variances),
+        [Candidate(i, n, COSTS[n].mean) for i, n in wanted],
+        3,
+    )
+    assert [(r.structure_id, r.level) for r in requests] == [
+        wanted[p.position] for p in picks
+    ]
+    assert [r.gain for r in requests] == pytest.approx(picks.gains)
+
+
+def test_the_report_bounds_what_another_batch_could_be_worth(config, model, structures):
+    wanted = [(i, "high") for i in range(3, 10)]
+    found = choice(
+        config.model_copy(
+            update={
+                "acquisition": AcquisitionConfig(name="parameter_information", batch=2)
+            }
+        ),
+        model,
+        structures,
+        wanted,
+        left=100.0,
+    )
+    assert found.report["worth"] == pytest.approx(sum(r.gain for r in found.requests))
+    criterion = ParameterInformation(found.pool)
+    pairs = [criterion.value([a, b]) for a, b in combinations(range(len(wanted)), 2)]
+    assert max(pairs) <= found.report["upper_bound"] * (1 + 1e-9)
+    assert found.report["evaluations"] >= len(wanted)

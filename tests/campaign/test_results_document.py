@@ -29,6 +29,8 @@ KEYS = {
     "model",
     "learning_curve",
     "levels_left",
+    "batches",
+    "stopping",
     "evaluation",
     "comparison",
     "verdict",

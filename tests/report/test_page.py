@@ -271,3 +271,41 @@ def test_a_report_that_cannot_be_drawn_leaves_the_old_one(
         write_report(results, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == old
     assert not [f for f in tmp_path.rglob("*") if f.suffix == ".tmp"]
+
+
+def test_what_was_asked_for_is_told_with_how_far_it_is(results, without_images):
+    asked = {
+        "conditions": [
+            {"met": True, "sentence": "force RMSE 0.09 eV/A within 0.1 eV/A"},
+            {"met": False, "sentence": "energy MAE 3 meV/atom not within 2 meV/atom"},
+        ],
+        "patience": 2,
+        "steps_met": 0,
+        "errors": "errors of held-out labels, standalone, 40 configurations",
+    }
+    page = page_of({**results, "stopping": [asked]})
+    assert page.headings[1] == "What was asked for"
+    assert "Holds: force RMSE 0.09 eV/A within 0.1 eV/A" in page.text
+    assert "Open: energy MAE 3 meV/atom not within" in page.text
+    assert "All held in 0 of the 2 last steps (errors of held-out labels" in page.text
+
+
+@pytest.mark.parametrize("asked", [{}, {"conditions": [{}]}, {"conditions": None}])
+def test_a_page_stands_whatever_is_lost_of_what_was_asked(
+    results, without_images, asked
+):
+    assert page_of({**results, "stopping": [asked]}).open == []
+
+
+def test_the_certificate_stands_beside_what_was_bought(results, without_images):
+    results["batches"] = [
+        {
+            "step": 3,
+            "worth": 8.0,
+            "upper_bound": 10.0,
+            "evaluations": 30,
+            "evaluations_saved": 70,
+        }
+    ]
+    text = page_of(results).text
+    assert text.index("What was bought") < text.index("The batch is worth at least 80")

@@ -1,6 +1,12 @@
 import pytest
 
-from mfal.report.wording import bought, choosing_verdict, reached, second_level_verdict
+from mfal.report.wording import (
+    batches,
+    bought,
+    choosing_verdict,
+    reached,
+    second_level_verdict,
+)
 
 
 def compared(**errors):
@@ -84,3 +90,23 @@ def test_labels_outside_the_budget_are_not_among_those_it_bought(results):
     assert bought(results) != within
     results["n_labels_outside"] = {"gfn2": 40, "pbe": 40}
     assert bought(results) == within
+
+
+def batch(worth, bound, made=50, saved=150):
+    return {
+        "worth": worth,
+        "upper_bound": bound,
+        "evaluations": made,
+        "evaluations_saved": saved,
+    }
+
+
+def test_the_certificate_is_that_of_the_worst_batch():
+    said = batches({"batches": [batch(9.0, 10.0), batch(4.0, 5.0)]})
+    assert said.startswith("Each of 2 batches is worth at least 80\u00a0% of the best")
+    assert "75\u00a0% were not needed" in said
+
+
+def test_batches_of_no_certificate_are_not_praised():
+    assert "worth" not in batches({"batches": [batch(9.0, None)]})
+    assert batches({}) == batches({"batches": [{}]}) == ""
