@@ -44,19 +44,17 @@ class Committee:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[object],
         *,
         recalibration: Recalibration | None = None,
     ) -> None:
-        self.members = tuple(members)
-        if len(self.members) < 2:
+        if len(members) < 2:
             raise ValueError(
                 "the uncertainty of a committee is the spread of its members, two or "
-                f"more: got {len(self.members)}; add members, or use a potential with "
+                f"more: got {len(members)}; add members, or use a potential with "
                 "error bars of its own"
             )
-        for number, member in enumerate(self.members):
-            _check(number, member)
+        self.members = tuple(_checked(k, member) for k, member in enumerate(members))
         self.recalibration = recalibration or Recalibration()
 
     @classmethod
@@ -146,9 +144,9 @@ class Committee:
         return committee
 
 
-def _check(number: int, member: object) -> None:
+def _checked(number: int, member: object) -> Member:
     if isinstance(member, ExactPotential | WeightPotential):
-        return
+        return member
     if not isinstance(member, BaseCalculator):
         raise TypeError(
             f"member {number} is a {type(member).__name__}: members are ASE calculators "
@@ -160,6 +158,7 @@ def _check(number: int, member: object) -> None:
             f"member {number} ({type(member).__name__}) gives {', '.join(known)}: a "
             "member gives energy and forces"
         )
+    return member
 
 
 def _predicted(member: Member, atoms: Atoms) -> StructurePrediction:

@@ -124,8 +124,7 @@ def test_a_committee_of_one_is_refused(members):
 def test_members_without_forces_are_refused():
     with pytest.raises(ValueError, match=r"member 1 \(EnergyOnly\) gives energy"):
         Committee([EMT(), EnergyOnly()])
-    # by our own words, or by the type checker of the tests before them
-    with pytest.raises(TypeError, match=r"member 0 is a str|'members': \['emt'"):
+    with pytest.raises(TypeError, match="member 0 is a str"):
         Committee(["emt", EMT()])
 
 
