@@ -6,7 +6,7 @@ from typing import Any
 import gpytorch
 import torch
 from botorch.models.model import Model
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mfal.models.exact import check_memory
@@ -53,11 +53,6 @@ class InputPool:
     def cross(self, blocks: Sequence[int]) -> Float[Tensor, "r n"]:
         """Posterior covariance of some latent values with all."""
         return self._covariance[list(blocks)]
-
-    def quantity(self, block: int) -> Int[Tensor, " 1"]:
-        """Every row is a value (0)."""
-        del block
-        return torch.zeros(1, dtype=torch.long)
 
 
 def _gaussian(posterior: Any) -> Any:

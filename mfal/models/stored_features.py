@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,24 +40,14 @@ class StoredFeatures:
         begin = int(self._starts[structure])
         return torch.from_numpy(np.array(self._mapped[begin : begin + n]))
 
-    @property
+    @cached_property
     def _starts(self) -> np.ndarray:
-        return self._cached("starts", lambda: _starts(self.n_atoms))
+        return _starts(self.n_atoms)
 
-    @property
+    @cached_property
     def _mapped(self) -> np.ndarray:
         shape = (int(self._starts[-1]), self.n_features)
-        return self._cached(
-            "mapped",
-            lambda: np.memmap(self.path, dtype=np.float32, mode="r", shape=shape),
-        )
-
-    def _cached(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        key = f"_kept_{name}"
-        if key not in self.__dict__:
-            object.__setattr__(self, key, make())
-        found: np.ndarray = self.__dict__[key]
-        return found
+        return np.memmap(self.path, dtype=np.float32, mode="r", shape=shape)
 
 
 def store_features(
