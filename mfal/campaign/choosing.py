@@ -94,13 +94,17 @@ def missing_labels(
     levels: Sequence[str],
     asked: set[tuple[int, str]],
 ) -> list[tuple[int, str]]:
-    """What can be chosen: candidates at every level, targets below the highest."""
+    """What can be chosen: candidates at every level.
+
+    Targets stand for all the places where the potential will be used. A label of their
+    own would be worth more to them than to what they stand for, and once each had its
+    lower labels those of candidates would seem worthless.
+    """
     return [
         (s.id, level)
         for s in structures
         for level in levels
-        if (s.id, level) not in asked
-        and (s.role == "candidate" or (s.role == "target" and level != levels[-1]))
+        if (s.id, level) not in asked and s.role == "candidate"
     ]
 
 

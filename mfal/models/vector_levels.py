@@ -13,6 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfal.models.autoregressive import AutoregressiveGP
+from mfal.models.autoregressive_density import joint_density, sorted_rows
+from mfal.models.autoregressive_parameters import ParameterVector
+from mfal.models.autoregressive_sampling import laplace_root
 from mfal.models.level_evidence import integrated
 
 
@@ -128,7 +131,7 @@ class TwoLevels:
             joint,
             sum(_evidence(m) for m in own),
             rho.natural * rho.unit,
-            rho.error * abs(rho.unit),
+            rho.marginal_error * abs(rho.unit),
             predicted.distribution.mean.numpy(),
         )
 
@@ -188,20 +191,28 @@ def _log_scales(model: AutoregressiveGP) -> Float[Tensor, " n"]:
 
 
 class _Rho(NamedTuple):
-    """rho in its natural units with its error and prior, and these units in the data's."""
+    """rho in its natural units with its prior, and these units in the data's.
+
+    `error` is that with the other hyperparameters held, for the evidence integrated over
+    rho alone; `marginal_error` is that with all of them free.
+    """
 
     natural: float
     error: float
+    marginal_error: float
     unit: float
     prior_mean: float
     prior_deviation: float
 
 
 def _rho(model: AutoregressiveGP, step: float = 0.02) -> _Rho:
-    """The scale between two levels.
+    """The scale between two levels, with standard errors.
 
-    Its standard error is that of the curvature of the log posterior density in rho, the
-    other hyperparameters held.
+    Both errors are of Laplace's approximation at the maximum of the posterior density p
+    of the hyperparameters z: 1 / sqrt(-H_rr) and sqrt((-H)^-1_rr), where H is the
+    Hessian of log p(z | y) and r the place of rho.
+
+    Source: Rasmussen & Williams (2006), equation 3.20 and section 5.2.
     """
     kernel = model.covar_module
     prior, centre = kernel.rho_prior, kernel.rho.detach().clone()
@@ -212,14 +223,40 @@ def _rho(model: AutoregressiveGP, step: float = 0.02) -> _Rho:
         return float(_log_density(model) + held)
 
     ends, middle = density(step) + density(-step), density(0.0)
+    kernel.rho = centre
     # the density of the prior alone has the least curvature
     curvature = max((2 * middle - ends) / step**2, float(prior.scale) ** -2)
+    # nothing learned from data is known less well than before them
+    marginal = min(_marginal_error(model), float(prior.scale))
     kernel.rho = torch.ones_like(centre)
     unit = float(model.rho)
     kernel.rho = centre
     return _Rho(
-        float(centre), curvature**-0.5, unit, float(prior.loc), float(prior.scale)
+        float(centre),
+        curvature**-0.5,
+        max(marginal, curvature**-0.5),
+        unit,
+        float(prior.loc),
+        float(prior.scale),
     )
+
+
+def _marginal_error(model: AutoregressiveGP) -> float:
+    """The error of rho with all hyperparameters free, at their maximum."""
+    vector = ParameterVector(ExactMarginalLogLikelihood(model.likelihood, model))
+    best, rows = vector.read(), sorted_rows(model)
+
+    def density(z: Tensor) -> tuple[Tensor, Tensor]:
+        vector.write(z)
+        value = joint_density(model, rows)
+        value.sum().backward()
+        return value.detach(), vector.slope()
+
+    root = laplace_root(density, best)
+    vector.write(best)
+    at = [k for k, name in enumerate(vector.names) if name.endswith("raw_rho")]
+    place = sum(vector.sizes[: at[0]])
+    return float(root[place].norm())
 
 
 def _with_level(x: Float[Tensor, "n d"], level: int) -> Float[Tensor, "n e"]:

@@ -14,7 +14,10 @@ from small_models import hyperparameters, potential, water
 
 from mfal import Fidelity, Label, LabelledDataset
 from mfal.models import AutoregressiveGP, ExactPotential, fidelity_diagnosis
+from mfal.models.autoregressive_density import joint_density, sorted_rows
+from mfal.models.autoregressive_parameters import ParameterVector
 from mfal.models.paired import paired_regression
+from mfal.models.vector_levels import _rho
 from mfal.models.verdict import expected_saving
 
 FIDELITIES = (Fidelity("gfn2"), Fidelity("pbe"))
@@ -156,10 +159,45 @@ def test_of_vectors_the_verdict_and_the_evidence_agree(nested):
     assert good.n_pairs == (6 if nested else 0)
     assert good.log_evidence_joint > good.log_evidence_independent + 3
     assert bad.log_evidence_joint < bad.log_evidence_independent
-    # -3 x_0 x_1 of the difference of the levels is in part a multiple of the lower one
-    assert good.rho == pytest.approx(15, rel=0.05) and good.rho_error < 0.05 * 15
+    assert abs(good.rho - 15) < max(3 * good.rho_error, 0.5) and good.rho_error < 0.5
     assert good.cost_ratio == 10
     assert ("beside predictions of level 0" in good.sentence) is not nested
+
+
+def test_the_error_of_rho_has_all_hyperparameters_free():
+    """By second differences of the density itself, and never below that of rho alone."""
+    X, Y = vectors(useful, nested=False)
+    model = AutoregressiveGP(X, Y)
+    mll = fit_gpytorch_mll(
+        ExactMarginalLogLikelihood(model.likelihood, model), n_samples=1
+    )
+    vector = ParameterVector(mll)
+    best, rows, step = vector.read(), sorted_rows(model), 1e-3
+
+    def density(z):
+        vector.write(z)
+        with torch.no_grad():
+            return float(joint_density(model, rows))
+
+    n = len(best)
+    hessian, shifts = torch.zeros(n, n), step * torch.eye(n)
+    for i in range(n):
+        for j in range(i + 1):
+            signs = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+            corners = [density(best + a * shifts[i] + b * shifts[j]) for a, b in signs]
+            change = corners[0] - corners[1] - corners[2] + corners[3]
+            hessian[i, j] = hessian[j, i] = change / (2 * step) ** 2
+    vector.write(best)
+    value, directions = torch.linalg.eigh(-hessian)
+    inverse = directions / value.abs().clamp_min(0.1) @ directions.T
+    at = vector.names.index("model.covar_module.raw_rho")
+    place = sum(vector.sizes[:at])
+    found = _rho(model)
+    assert found.marginal_error == pytest.approx(
+        float(inverse[place, place]) ** 0.5, rel=1e-3
+    )
+    assert found.error == pytest.approx(float(-hessian[place, place]) ** -0.5, rel=1e-2)
+    assert found.marginal_error > found.error
 
 
 def test_without_pairs_the_low_level_is_predicted_by_itself():
