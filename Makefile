@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO := campaigns/ethanol
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint bench-smoke clean
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# every benchmark at tiny size; `python -m benchmarks` lists them
+bench-smoke: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks all --smoke
 
 clean:
 	rm -rf $(VENV) build dist
