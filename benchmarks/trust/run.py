@@ -1,9 +1,11 @@
 """Do the error bars hold, and is a run that leaves the training set caught in time?
 
     python -m benchmarks.trust.run [--sets Si,Cu,methanol] [--seeds 10] [--smoke]
+        [--parts calibration dynamics stopping]
 
-Every fit that is judged and every run of dynamics is kept in the work folder with its
-settings, so that a run that was interrupted goes on. To measure anew, remove its file.
+Every fit that is judged, every run of dynamics and every campaign is kept in the work
+folder with its settings, so that a run that was interrupted goes on. To measure anew,
+remove its file.
 """
 
 import argparse
@@ -32,32 +34,42 @@ from benchmarks.trust.excursion import (
 )
 from benchmarks.trust.figure import curves, excursion
 from benchmarks.trust.keeping import kept
+from benchmarks.trust.stopping import recorded, summary
 from benchmarks.trust.tables import sections
 from mfal.data.files import write_text
 
 HERE = Path(__file__).parent
 TEMPERATURES = (300.0, 600.0, 1200.0, 1600.0, 2000.0)
+PARTS = ("calibration", "dynamics", "stopping")
 
 
 def main(words: Sequence[str] | None = None) -> None:
     options = _options(words)
     work = options.work / "smoke" if options.smoke else options.work
-    document: dict[str, Any] = {"question": (__doc__ or "").splitlines()[0]}
+    results = HERE / "results.json"
+    document: dict[str, Any] = {}
+    if results.exists() and not options.smoke:  # what is not run now stays
+        document = json.loads(results.read_text())
+    document["question"] = (__doc__ or "").splitlines()[0]
     document["versions"] = versions()
-    document["calibration"] = calibration(options, work)
-    if not options.no_dynamics:
+    if "calibration" in options.parts:
+        document["calibration"] = calibration(options, work)
+    if "dynamics" in options.parts:
         document["excursion"] = dynamics(options, work)
+    if "stopping" in options.parts:
+        document["stopping"] = stopping(options, work)
     tables = sections(document)
     print("\n\n".join(tables.values()))
-    shown = caught_run(document.get("excursion", {}))
+    ran = document["excursion"] if "dynamics" in options.parts else {}
+    shown = caught_run(ran)
     target = work if options.smoke else HERE
-    if document["calibration"]:
+    if document.get("calibration"):
         curves(document["calibration"]).savefig(target / "calibration.png", dpi=200)
     if shown is not None:
         excursion(shown).savefig(target / "excursion.png", dpi=200)
     if options.smoke:
         return
-    write_text(HERE / "results.json", json.dumps(_short(document), indent=1) + "\n")
+    write_text(results, json.dumps(_short(document), indent=1) + "\n")
     write_sections(HERE / "README.md", tables)
 
 
@@ -118,6 +130,19 @@ def dynamics(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     return {"setting": setting.to_json(), "runs": runs}
 
 
+def stopping(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
+    """Where a rule stops campaigns, and where held-out labels meet its targets."""
+    records = [
+        kept(
+            work / f"stopping_{seed}.json",
+            {"seed": seed, "smoke": options.smoke},
+            lambda s=seed: recorded(s, work / "stopping", options.smoke),
+        )
+        for seed in range(options.seeds)
+    ]
+    return summary(records)
+
+
 def caught_run(document: dict[str, Any]) -> dict[str, Any] | None:
     """The run for the figure: caught, and the free one beyond the limit, after longest."""
     found = [
@@ -156,7 +181,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methanol", type=int, default=40, help="training geometries")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--temperatures", type=float, nargs="+")
-    parser.add_argument("--no-dynamics", action="store_true")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--work", type=Path, default=Path("campaigns/trust"))
     parser.add_argument("--smoke", action="store_true", help="a minute, no other data")
     options = parser.parse_args(words)

@@ -1,6 +1,6 @@
 """The tables of the README."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.markdown import table
@@ -14,6 +14,7 @@ def sections(document: Mapping[str, Any]) -> dict[str, str]:
         "conformal": conformal(document.get("calibration", {})),
         "excursion": excursion(document.get("excursion", {})),
         "verdict": verdict(document.get("excursion", {})),
+        "stopping": stopping(document.get("stopping", [])),
     }
 
 
@@ -85,6 +86,26 @@ def verdict(document: Mapping[str, Any]) -> str:
             "training range were stopped (aim: below 5 %)."
         )
     return "\n".join(lines) or "Not measured yet."
+
+
+def stopping(found: Sequence[Mapping[str, Any]]) -> str:
+    """Cost at which a rule stops over that at which held-out labels meet its targets."""
+    heads = ["targets", "seeds", "stopped / met, median (range)", "within 20 %"]
+    heads += ["earlier", "later", "stopped, never met", "met, never stopped", "neither"]
+    rows = []
+    for one in found:
+        ratios = one["ratios"]
+        middle = "-"
+        if ratios:
+            middle = f"{one['median']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        counts = ("within_20", "early", "late", "stopped_unmet", "met_unstopped")
+        rows.append(
+            [
+                *(one["targets"], str(one["seeds"]), middle),
+                *(str(one[key]) for key in (*counts, "neither")),
+            ]
+        )
+    return table(heads, rows)
 
 
 def _judged(sets: Mapping[str, Any]) -> list[tuple[str, str, str, Mapping[str, Any]]]:
