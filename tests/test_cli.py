@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from ase.build import bulk
-from typer.testing import CliRunner
+from command_line import command, command_in_process, refused
 
 from mfal import LabelledDataset, read_extxyz, write_extxyz
 from mfal.campaign.lock import CampaignLocked
-from mfal.cli import Stopped, app, verdict
+from mfal.cli import Stopped, verdict
 from mfal.data.artefact import load_artefact
 
 METHANOL = Path(__file__).parent / "files" / "methanol_gfn2_mp2.extxyz"
@@ -30,11 +30,7 @@ restarts: 0
 def mfal(tmp_path, monkeypatch):
     """Runs the command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        return CliRunner().invoke(app, [str(word) for word in words])
-
-    return run
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +43,9 @@ def fitted(tmp_path_factory):
     (folder / "fit.yaml").write_text(QUICK)
     words = ["fit", "train.extxyz", "--levels", "gfn2,mp2", "--config", "fit.yaml"]
     words += ["--output", "out/model", "--json", "out/fit.json"]
-    completed = subprocess_run(*words, cwd=folder)
+    completed = command_in_process(*words, cwd=folder)
     assert completed.returncode == 0, completed.stderr
     return folder, completed
-
-
-def subprocess_run(*words, cwd, **settings):
-    return subprocess.run(
-        [sys.executable, "-c", "from mfal.cli import main; main()", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
-        **settings,
-    )
-
-
-def refused(result, *words, code=2):
-    """Exit code, and one line on stderr that says why."""
-    assert result.exit_code == code, result.output
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.output
-    for word in words:
-        assert word in result.stderr
 
 
 # --- fit and evaluate
@@ -180,7 +155,16 @@ def test_a_verb_that_does_not_exist_names_the_nearest(mfal):
 def test_without_a_verb_the_help_is_shown(mfal):
     result = mfal()
     assert result.exit_code == 0
-    for verb in ("run", "status", "report", "fit", "evaluate", "label", "doctor"):
+    for verb in (
+        "run",
+        "status",
+        "report",
+        "fit",
+        "evaluate",
+        "label",
+        "doctor",
+        "init",
+    ):
         assert verb in result.stdout
 
 
@@ -262,6 +246,7 @@ def test_doctor_refuses_an_oracle_whose_forces_are_not_the_slope(mfal, monkeypat
 # --- processes
 
 
+@pytest.mark.faults
 def test_a_killed_run_of_label_goes_on_where_it_was(tmp_path):
     structures = []
     for seed in range(24):  # large enough for a label to take a moment
@@ -287,7 +272,7 @@ def test_a_killed_run_of_label_goes_on_where_it_was(tmp_path):
     assert "run the same command again" in said
     known = len(list(spool.glob("*.json")))
     assert 2 <= known < 24
-    completed = subprocess_run(*words, "--workers", 2, cwd=tmp_path)
+    completed = command_in_process(*words, "--workers", 2, cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     assert f"({known} from an earlier run)" in completed.stdout
     assert len(read_extxyz(tmp_path / "out.extxyz").labels) == 24
@@ -296,10 +281,10 @@ def test_a_killed_run_of_label_goes_on_where_it_was(tmp_path):
 
 def test_verbose_shows_the_traceback_wherever_it_stands(tmp_path):
     words = ("label", "none.extxyz", "--oracle", "emt", "--output", "out.extxyz")
-    plain = subprocess_run(*words, cwd=tmp_path)
+    plain = command_in_process(*words, cwd=tmp_path)
     assert (plain.returncode, len(plain.stderr.splitlines())) == (2, 1)
     for front, back in (((), ("--verbose",)), (("--verbose",), ())):
-        loud = subprocess_run(*front, *words, *back, cwd=tmp_path)
+        loud = command_in_process(*front, *words, *back, cwd=tmp_path)
         assert loud.returncode == 2
         assert "Traceback" in loud.stderr
         assert loud.stderr.splitlines()[-1] == plain.stderr.strip()
@@ -402,3 +387,34 @@ def test_export_refuses_the_model_of_one_molecule(mfal, fitted, monkeypatch):
 
 def test_export_refuses_a_directory_as_its_file(mfal, saved_sparse):
     refused(mfal("export", saved_sparse, "--output", "."), "directory")
+
+
+@pytest.mark.faults
+def test_a_yaml_file_of_an_oracle_cannot_run_code(mfal):
+    """Row 17: no object is built from it, no factory outside the allowed modules."""
+    words = ("label", METHANOL, "--oracle", "bad.yaml", "--output", "out.extxyz")
+    for text, said in (
+        ("code: !!python/object/apply:os.system ['touch ran']", "no valid YAML"),
+        (
+            "{code: python, factory: 'os:system', arguments: {command: touch ran}}",
+            "os:system",
+        ),
+    ):
+        Path("bad.yaml").write_text(text)
+        refused(mfal(*words), said)
+        assert os.listdir() == ["bad.yaml"]
+
+
+def test_a_module_that_is_allowed_may_name_a_factory(mfal, monkeypatch):
+    write_extxyz("cu.extxyz", LabelledDataset((bulk("Cu", cubic=True),), ()))
+    Path("mine.yaml").write_text("{code: python, factory: 'faulty_codes:Sound'}")
+    words = ("--oracle", "mine.yaml", "--output", "out.extxyz")
+    refused(mfal("label", "cu.extxyz", *words), "add 'faulty_codes' to")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "oracles"))
+    result = mfal("label", "cu.extxyz", *words, "--allow", "faulty_codes")
+    assert result.exit_code == 0, result.output
+    assert len(read_extxyz("out.extxyz")) == 1
+    result = mfal(
+        "doctor", "mine.yaml", "--structure", "cu.extxyz", "--allow", "faulty_codes"
+    )
+    assert "trusted" in result.stdout

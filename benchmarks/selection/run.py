@@ -94,7 +94,13 @@ def _pools(
                 "threads": 2,
             }
             words = ["-m", "benchmarks.selection.pool", json.dumps(wanted)]
-            runs.append(in_subprocess(words, 2))
+            runs.append(
+                kept(
+                    work / f"{criterion}_{n}.json",
+                    wanted | {"n_cells": n_cells},
+                    lambda words=words: in_subprocess(words, 2),
+                )
+            )
             print(json.dumps(runs[-1])[:300], flush=True)
     return {
         "features": built,

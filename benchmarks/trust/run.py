@@ -21,6 +21,7 @@ import numpy
 import torch
 
 import mfal
+from benchmarks.keeping import kept
 from benchmarks.markdown import write_sections
 from benchmarks.trust.calibration import element, methanol
 from benchmarks.trust.excursion import (
@@ -33,7 +34,6 @@ from benchmarks.trust.excursion import (
     watched,
 )
 from benchmarks.trust.figure import curves, excursion
-from benchmarks.trust.keeping import kept
 from benchmarks.trust.stopping import recorded, summary
 from benchmarks.trust.tables import sections
 from mfal.data.files import write_text

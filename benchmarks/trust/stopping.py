@@ -2,12 +2,14 @@
 
 Each campaign runs to its whole budget on replayed labels of methanol (GFN2-xTB, MP2) and
 keeps at every step what a stopping rule would read: errors of labels left out one
-configuration at a time, and of the held-out labels. Where a rule would have stopped it,
-and where the held-out labels first met its targets, is read from that record.
+configuration at a time, those predicted at probes, and those of the held-out labels.
+Where a rule would have stopped it, and where the held-out labels first met its targets,
+is read from that record.
 """
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ TARGETS: dict[str, dict[str, float]] = {
         "ece": 0.1,
     },
 }
+ERRORS = ("leave_one_out", "predicted")
 OUT_OF_REACH = {"forces_rmse": 1e-9, "energy_mae": 1e-9, "ece": 1e-9}
 """Targets that are never met: the campaign runs on and its errors are recorded."""
 
@@ -65,14 +68,17 @@ def recorded(seed: int, work: Path, smoke: bool) -> dict[str, Any]:
 
 
 def stops(
-    record: Mapping[str, Any], targets: Mapping[str, float], patience: int
-) -> Any:
-    """Where the rule on left-out labels stops, and where held-out labels meet it first.
+    record: Mapping[str, Any],
+    targets: Mapping[str, float],
+    patience: int,
+    errors: str,
+) -> dict[str, float | None]:
+    """Where the rule on these errors stops, and where held-out labels meet it first.
 
     Costs, `None` for never; a rule needs its targets in `patience` steps in a row, the
     held-out labels are asked once.
     """
-    rule = patient(StoppingConfig(**targets, patience=patience))
+    rule = patient(StoppingConfig(**targets, patience=patience, errors=errors))
     truth = conditions(StoppingConfig(**targets, errors="validation"))
     judged, spent = record["judged"], record["spent"]
     states = [State(tuple(judged[: k + 1])) for k in range(len(spent))]
@@ -86,16 +92,18 @@ def stops(
     }
 
 
-def summary(records: Sequence[Mapping[str, Any]], patience: int = 2) -> list[dict]:
+def summary(records: Sequence[Mapping[str, Any]]) -> list[dict]:
     """For each set of targets: ratios of the two costs over the seeds."""
     rows = []
-    for name, targets in TARGETS.items():
-        found = [stops(r, targets, patience) for r in records]
+    for (name, targets), errors, patience in product(TARGETS.items(), ERRORS, (1, 2)):
+        found = [stops(r, targets, patience, errors) for r in records]
         both = [f for f in found if f["stopped"] is not None and f["met"] is not None]
         ratios = [f["stopped"] / f["met"] for f in both]
         rows.append(
             {
                 "targets": name,
+                "errors": errors,
+                "patience": patience,
                 "seeds": len(found),
                 "neither": sum(
                     f["stopped"] is None and f["met"] is None for f in found
@@ -160,14 +168,14 @@ def _config(pool: Path, seed: int, smoke: bool) -> dict[str, Any]:
             {"name": name, "oracle": {**replay, "level": name}} for name in LEVELS
         ],
         "pool": {"sampler": "file", "path": pool.name, "size": 24 if smoke else 180},
-        "targets": 4 if smoke else 20,
+        "targets": 3 if smoke else 20,
         "validation": 6 if smoke else 40,
         "pilot": 4 if smoke else 8,
         "budget": {"highest_labels": 8 if smoke else 70},
         "acquisition": {"name": "target_information", "batch": 2 if smoke else 3},
         "stopping": [
-            {**OUT_OF_REACH, "errors": errors}
-            for errors in ("leave_one_out", "validation")
+            {**OUT_OF_REACH, "errors": errors} for errors in (*ERRORS, "validation")
         ],
+        "probes": 5 if smoke else 20,
         "comparison": False,
     }

@@ -90,7 +90,8 @@ def verdict(document: Mapping[str, Any]) -> str:
 
 def stopping(found: Sequence[Mapping[str, Any]]) -> str:
     """Cost at which a rule stops over that at which held-out labels meet its targets."""
-    heads = ["targets", "seeds", "stopped / met, median (range)", "within 20 %"]
+    heads = ["targets", "errors", "patience", "seeds"]
+    heads += ["stopped / met, median (range)", "within 20 %"]
     heads += ["earlier", "later", "stopped, never met", "met, never stopped", "neither"]
     rows = []
     for one in found:
@@ -101,7 +102,8 @@ def stopping(found: Sequence[Mapping[str, Any]]) -> str:
         counts = ("within_20", "early", "late", "stopped_unmet", "met_unstopped")
         rows.append(
             [
-                *(one["targets"], str(one["seeds"]), middle),
+                *(one["targets"], one["errors"].replace("_", " ")),
+                *(str(one["patience"]), str(one["seeds"]), middle),
                 *(str(one[key]) for key in (*counts, "neither")),
             ]
         )

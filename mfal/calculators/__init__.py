@@ -1,5 +1,6 @@
 """Potentials where they are used: ASE calculators, monitors, safe dynamics."""
 
+from mfal.calculators.biased import BiasedCalculator
 from mfal.calculators.committee import CommitteeCalculator
 from mfal.calculators.dynamics import TrustRegionMD, Update
 from mfal.calculators.extrapolation import ExtrapolationMonitor
@@ -8,6 +9,7 @@ from mfal.calculators.freezing import freeze
 from mfal.calculators.potential import MfalCalculator
 
 __all__ = [
+    "BiasedCalculator",
     "CommitteeCalculator",
     "ExtrapolationMonitor",
     "ForceSigmaMonitor",

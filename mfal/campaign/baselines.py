@@ -1,26 +1,26 @@
 """A shadow baseline: what random and single-level labels would have reached.
 
-The held-out labels of the highest level are random ones. Trained on three quarters of
-them and tested on the last quarter, in turn, every strategy can be compared with the
-labels that were chosen, at the same number of labels and at no further cost.
+The held-out labels of the highest level are random ones: trained on some of them and
+tested on others (see `mfal.campaign.trials`), random choice can be compared with the labels
+that were chosen, at the same numbers of labels and at no further cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mfal.campaign.engines import Engine
 from mfal.campaign.learning import HeldOut
-from mfal.data import LabelledDataset
-from mfal.models.evaluation import evaluation
-from mfal.models.exact import ExactPotential
+from mfal.campaign.paired_errors import Errors, maes, ratios
+from mfal.campaign.trials import Trials, errors_on
 from mfal.models.storage import Potential
-from mfal.models.weight_potential import WeightPotential
 
-FOLDS = 4
 FEWEST = 12
 """Held-out labels below which nothing is compared."""
+MARGIN = 1.05
+"""Errors that differ by less than this factor are called equal."""
+NOTE = "tested on the held-out labels, a quarter at a time"
 
 
 def comparison(
@@ -34,55 +34,33 @@ def comparison(
     """Errors of each strategy at the same number of high-level labels, as plain JSON.
 
     `bought` are the positions in the model's data set of the structures with a label of
-    the highest level, in the order they were bought.
+    the highest level, in the order they were bought. A row of a strategy has a `curve`
+    of its errors at few to many labels, and `against`, the row that it is judged by with
+    the ratios of errors (see `mfal.campaign.paired_errors`).
     """
-    n = len(heldout.structures)
-    high = model.levels[-1]
-    if n < FEWEST:
-        return [_final(model, heldout, mode, len(bought)) for mode in _modes(model)]
-    n_train = n - n // FOLDS
-    order = np.random.default_rng([seed, 4]).permutation(n)
-    folds = [order[k * (n // FOLDS) : (k + 1) * (n // FOLDS)] for k in range(FOLDS)]
-    chosen = list(bought[:n_train])
-    rows = []
-    dataset = _data(model)
-    alone = dataset.at_levels([high])
-    random_alone = [
-        _errors(
-            _fit_alone(model, _random(heldout, fold, [high]), seed, engine),
-            heldout,
-            fold,
-        )
-        for fold in folds
-    ]
-    rows.append(
-        _row(f"{high} alone, random labels", n_train, random_alone, "standalone")
-    )
-    chosen_alone = _fit_alone(model, alone.subset(chosen), seed, engine)
-    errors = [_errors(chosen_alone, heldout, fold) for fold in folds]
-    rows.append(_row(f"{high} alone, chosen labels", len(chosen), errors, "standalone"))
-    if len(model.levels) > 1:
-        below = dataset.at_levels(model.levels[:-1])
-        random_joint = [
-            _errors(
-                _fit_top(
-                    model, below, _random(heldout, fold, model.levels), seed, engine
-                ),
-                heldout,
-                fold,
-            )
-            for fold in folds
-        ]
-        chosen_joint = _fit_top(model, _without(model, chosen), None, seed, engine)
-        chosen_errors = [_errors(chosen_joint, heldout, fold) for fold in folds]
-        for mode in _modes(model):
-            name = _name(model, mode)
-            rows.append(_row(f"{name}, random labels", n_train, random_joint, mode))
-            rows.append(
-                _row(f"{name}, chosen labels", len(chosen), chosen_errors, mode)
-            )
-    rows += [_final(model, heldout, mode, len(bought)) for mode in _modes(model)]
-    return rows
+    final = [_final(model, heldout, mode, len(bought), seed) for mode in _modes(model)]
+    if len(heldout.structures) < FEWEST or not bought:
+        return final
+    trials = Trials(model, heldout, list(bought), seed, engine)
+    high, most = model.levels[-1], trials.sizes[-1]
+    joint = [("joint", mode) for mode in _modes(model)] if len(model.levels) > 1 else []
+    first = f"{high} alone, random labels"
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, dict[int, Errors]] = {}
+    for kind, mode in [("alone", "standalone"), *joint]:
+        name = f"{high} alone" if kind == "alone" else _name(model, mode)
+        for labels, rival in (("random", first), ("chosen", f"{name}, random labels")):
+            own = f"{name}, {labels} labels"
+            found = {n: trials.tested(kind, labels, n)[mode] for n in trials.sizes}
+            row, curves[own] = _row(own, found, NOTE, seed), found
+            if own != rival:
+                other = curves[rival][most]
+                row["against"] = {
+                    "name": rival,
+                    **ratios(found[most], other, seed=seed),
+                }
+            rows.append(row)
+    return rows + final
 
 
 def verdicts(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> dict[str, str]:
@@ -112,115 +90,38 @@ def verdicts(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> dict[str,
 
 
 def _paid(what: str, mine: dict, other: dict, than: str) -> str:
-    factor = other["forces_mae"] / mine["forces_mae"]
-    paid = "paid" if factor > 1.05 else "did not pay"
-    return (
-        f"{what} {paid}: with {mine['n_high']} labels a force error of "
-        f"{mine['forces_mae']:.3f} eV/A against {other['forces_mae']:.3f} eV/A with as "
-        f"many {than} ({factor:.1f} times)."
+    """The verdict: that of the interval of the ratio of errors, where there is one."""
+    factor = low = high = other["forces_mae"] / mine["forces_mae"]
+    interval, against = "", mine.get("against") or {}
+    if against.get("forces_ratio_low") is not None:
+        low, high = (against[f"forces_ratio_{end}"] for end in ("low", "high"))
+        interval = f"; 95 % interval {low:.2f} to {high:.2f}"
+    told = (
+        f"with {mine['n_high']} labels a force error of {mine['forces_mae']:.3f} eV/A "
+        f"against {other['forces_mae']:.3f} eV/A with as many {than} "
+        f"({factor:.1f} times{interval})."
     )
-
-
-def _random(
-    heldout: HeldOut, fold: np.ndarray, levels: Sequence[str]
-) -> LabelledDataset:
-    """The held-out labels outside a fold: random labels."""
-    keep = [i for i in range(len(heldout.structures)) if i not in set(fold.tolist())]
-    labels = {
-        (k, level): heldout.labels(level)[i]
-        for level in levels
-        for k, i in enumerate(keep)
-    }
-    structures = tuple(heldout.structures[i] for i in keep)
-    return LabelledDataset(
-        structures, heldout.dataset.at_levels(levels).fidelities, labels
-    )
-
-
-def _without(model: Potential, chosen: Sequence[int]) -> LabelledDataset:
-    """The model's data with only these labels of the highest level."""
-    high, dataset = model.levels[-1], _data(model)
-    labels = {
-        key: label
-        for key, label in dataset.labels.items()
-        if key[1] != high or key[0] in set(chosen)
-    }
-    return LabelledDataset(dataset.structures, dataset.fidelities, labels)
-
-
-def _data(model: Potential) -> LabelledDataset:
-    assert model.dataset is not None  # a model of this campaign
-    return model.dataset
-
-
-def _fit_alone(
-    model: Potential, dataset: LabelledDataset, seed: int, engine: Engine | None
-) -> Potential:
-    if isinstance(model, WeightPotential):
-        assert engine is not None  # only the exact model can do without
-        return engine.fit(dataset, start=None, hold_below=0, reuse=None)
-    return ExactPotential.fit(
-        dataset, permutations=model.permutations.tolist(), seed=seed, restarts=0
-    )
-
-
-def _fit_top(
-    model: Potential,
-    below: LabelledDataset,
-    more: LabelledDataset | None,
-    seed: int,
-    engine: Engine | None,
-) -> Potential:
-    """The joint model with other high-level labels; the levels below are held."""
-    dataset = below
-    if more is not None:
-        shift = len(below)
-        labels = {(i + shift, level): x for (i, level), x in more.labels.items()}
-        dataset = LabelledDataset(
-            (*below.structures, *more.structures),
-            more.fidelities,
-            {**below.labels, **labels},
-        )
-    if isinstance(model, WeightPotential):
-        return _fit_alone(model, dataset, seed, engine)
-    return ExactPotential.fit(
-        dataset,
-        permutations=model.permutations.tolist(),
-        start=model.hyperparameters,
-        hold_below=len(model.levels) - 1,
-        seed=seed,
-        reuse=model,
-    )
-
-
-def _errors(model: Potential, heldout: HeldOut, fold: np.ndarray) -> dict[str, dict]:
-    structures = [heldout.structures[i] for i in fold]
-    truth = [heldout.labels(model.levels[-1])[i] for i in fold]
-    found = {"standalone": evaluation(model.predict(structures), truth)}
-    if len(model.levels) > 1:
-        low = [heldout.labels(model.levels[0])[i] for i in fold]
-        found["at_hand"] = evaluation(model.predict(structures, at_hand=low), truth)
-    return found
+    if factor > MARGIN and low > 1:
+        return f"{what} paid: {told}"
+    if high <= MARGIN or factor <= 1:
+        return f"{what} did not pay: {told}"
+    return f"Whether {what[0].lower()}{what[1:]} paid cannot be told: {told}"
 
 
 def _row(
-    name: str, n_high: int, errors: Sequence[dict[str, dict]], mode: str
+    name: str, curve: Mapping[int, Errors], note: str, seed: int
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "n_high": n_high}
-    for quantity in ("energy", "forces"):
-        values = [e[mode][quantity]["mae"] for e in errors if quantity in e[mode]]
-        row[f"{quantity}_mae"] = float(np.mean(values)) if values else None
-    row["note"] = "tested on the held-out labels, a quarter at a time"
-    return row
+    """A strategy: its errors at the most labels, and at each number of them."""
+    points = [{"n_high": n, **maes(curve[n], seed=seed)} for n in sorted(curve)]
+    return {"name": name, **points[-1], "note": note, "curve": points}
 
 
 def _final(
-    model: Potential, heldout: HeldOut, mode: str, n_high: int
+    model: Potential, heldout: HeldOut, mode: str, n_high: int, seed: int
 ) -> dict[str, Any]:
-    errors = _errors(model, heldout, np.arange(len(heldout.structures)))
-    row = _row(f"{_name(model, mode)}, this campaign", n_high, [errors], mode)
-    row["note"] = "all labels bought, all held-out labels"
-    return row
+    errors = errors_on(model, heldout, np.arange(len(heldout.structures)))[mode]
+    name, note = _name(model, mode), "all labels bought, all held-out labels"
+    return {**_row(f"{name}, this campaign", {n_high: errors}, note, seed), "curve": []}
 
 
 def _modes(model: Potential) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ is run again as one that was not.
 
 import json
 import logging
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -17,34 +18,30 @@ from threading import Event
 from typing import Any
 
 from mfal.campaign import choosing, planning
-from mfal.campaign.baselines import comparison
+from mfal.campaign.asynchronous import Stream
 from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import final_evaluation, results_document
 from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
-from mfal.campaign.geometries import pool_from_dynamics, pool_from_file
+from mfal.campaign.exploring import due, explored
+from mfal.campaign.finishing import compared
+from mfal.campaign.geometries import draw_pool, pool_from_file
 from mfal.campaign.judging import judgements
-from mfal.campaign.labelling import Paused, label_step
-from mfal.campaign.learning import (
-    HeldOut,
-    learn,
-    recalibrated,
-)
+from mfal.campaign.labelling import GRACE, Paused, label_step
+from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recalibrated
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
-from mfal.campaign.records import LabelRequest, StoredStep
+from mfal.campaign.records import OPEN, LabelRequest, StoredStep
 from mfal.campaign.signals import on_signals
+from mfal.campaign.stopping import Verdict
 from mfal.campaign.stopping_rule import state_of, stopping_rule
 from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
 from mfal.models.storage import Potential, save_potential
-from mfal.oracles import LabelPool, validate_specification
+from mfal.oracles import LabelPool, Leases, validate_specification
 
 _logger = logging.getLogger(__name__)
-
-LEARNING = ("pilot", "sweep", "acquired")
-"""Phases that end with a fit."""
 
 Asked = tuple[list[LabelRequest], dict[str, Any]]
 """Labels that are asked for, and what is to be said of the choice."""
@@ -79,6 +76,7 @@ class Campaign:
         self.fidelities = {f.name: f for f in config.fidelities()}
         self.progress = progress or (lambda text: None)
         self._executor = executor
+        self._leases = Leases(GRACE * config.execution.timeout)
         self._stop = Event()
         self._number = 1
         self._known: tuple[int, Potential] | None = None
@@ -94,7 +92,9 @@ class Campaign:
         """
         for fidelity in self.fidelities.values():
             validate_specification(
-                fidelity, set(self.config.system.atoms().get_chemical_symbols())
+                fidelity,
+                set(self.config.system.atoms().get_chemical_symbols()),
+                self.config.allowed_modules,
             )
         if self.config.pool.sampler == "file":
             pool_from_file(self.config)  # refused before anything is written
@@ -111,6 +111,8 @@ class Campaign:
             for level in self.plan["sweep"]:
                 if level in self._levels():
                     self._step("sweep", partial(self._sweep, level))
+            if self.config.execution.asynchronous:
+                self._acquire_without_waiting()
             while self._step("acquired", self._ask):
                 pass
             self._finish()
@@ -127,20 +129,17 @@ class Campaign:
     def _draw_pool(self) -> None:
         if self.store.structures():
             return
-        if self.config.pool.sampler == "file":
-            structures = pool_from_file(self.config)
-        else:
-            level = self.fidelities[self.config.pool_level]
-            structures = pool_from_dynamics(
-                self.config, level, self.progress, self._drawn
-            )
+        structures = draw_pool(self.config, self.progress, self._drawn)
         roles = choosing.assign_roles(self.config, len(structures))
         atoms = [canonical(a) for a in structures]
         self.store.add_structures(list(zip(atoms, roles, strict=True)))
 
-    def _drawn(self, n: int) -> None:
+    def _go_on(self, otherwise: str) -> None:
         if self._stop.is_set():
-            raise Paused("stopped while the pool was drawn: it is drawn anew")
+            raise Paused(otherwise)
+
+    def _drawn(self, n: int) -> None:
+        self._go_on("stopped while the pool was drawn: it is drawn anew")
         self.progress(f"drawing the pool: {n} of {self.config.pool.size} geometries")
 
     @property
@@ -170,11 +169,39 @@ class Campaign:
                 self._stop,
                 self.progress,
                 within_budget=partial(self._within_budget, phase),
+                allowed_modules=self.config.allowed_modules,
+                leases=self._leases,
             )
             self.store.finish_step(number, self._learn(number, phase))
             self._write_results()
         self._number += 1
         return next(s for s in self.store.steps() if s.step == number)
+
+    def _acquire_without_waiting(self) -> None:
+        """The acquired steps, overlapping: see `mfal.campaign.asynchronous`."""
+
+        def ask(number: int) -> Asked:
+            self._number = number
+            return self._ask(number)
+
+        def learn(number: int) -> None:
+            self._number = number
+            self.store.finish_step(number, self._learn(number, "acquired"))
+            self._write_results()
+
+        Stream(
+            self.store,
+            self.fidelities,
+            self.config.execution,
+            self.directory / "spool",
+            ask,
+            learn,
+            partial(self._within_budget, "acquired"),
+            self.progress,
+            self.config.allowed_modules,
+            self._leases,
+        ).run(self._labels, self._stop)
+        self._number = 1 + max(s.step for s in self.store.steps())
 
     def _plan(self, number: int) -> None:
         """Settles the levels and the budget, once, on the labels of the pilot."""
@@ -211,26 +238,40 @@ class Campaign:
         return _only(requests[: max(affordable, 0)])
 
     def _ask(self, number: int) -> Asked:
+        """The next batch, given the labels of the last model and all asked for since."""
         ledger = Ledger(self.config, self.store)
+        steps = self.store.steps()
+        learned = max(s.step for s in steps if "fit" in s.info)
+        costs = ledger.estimates(up_to_step=learned)
+        since = [x for x in self.store.labels() if x.step > learned]
         left = self.plan["budget"] - ledger.spent()
-        costs = ledger.estimates(up_to_step=number - 1)
+        left -= math.fsum(costs[x.level].mean for x in since if x.state in OPEN)
+
+        def verdict(levels: Iterable[str]) -> Verdict:
+            cheapest = min((costs[level].mean for level in levels), default=None)
+            labels = self.store.labels()
+            state = state_of(steps, labels, left=left, cheapest=cheapest)
+            return stopping_rule(self.config.stopping)(state)
+
+        info: dict[str, Any] = {}
+        if due(self.config, steps, number) and not verdict(self._levels()).met:
+            info["explored"] = self._explored(number)
         missing = choosing.missing_labels(
             self.store.structures(), self._levels(), self._asked()
         )
-        state = state_of(
-            self.store.steps(),
-            self.store.labels(),
-            left=left,
-            cheapest=min((costs[level].mean for _, level in missing), default=None),
-        )
-        verdict = stopping_rule(self.config.stopping)(state)
-        if verdict.met:
-            self.store.set_meta("stopping_reason", verdict.reason)
+        found = verdict(level for _, level in missing)
+        if found.met:
+            self.store.set_meta("stopping_reason", found.reason)
             return _only([])
         if self.config.stopping:
-            self._tell(f"step {number}: it goes on, since {verdict.reason}")
+            self._tell(f"step {number}: it goes on, since {found.reason}")
         affordable = [(i, level) for i, level in missing if costs[level].mean <= left]
-        model, positions = self._model(number - 1)
+        model, positions = self._model(learned)
+        pending = [
+            (x.structure_id, x.level)
+            for x in since
+            if x.state in (*OPEN, "done") and x.level in model.levels
+        ]
         choice = choosing.best_requests(
             self.config,
             model,
@@ -241,10 +282,31 @@ class Campaign:
             left,
             number,
             engine=self._engine,
+            pending=pending,
             reuse=self._ranked,
         )
         self._ranked = choice.pool
-        return choice.requests, {"batch": choice.report}
+        if pending:
+            info |= {"learned": learned, "pending": len(pending)}
+        return choice.requests, info | {"batch": choice.report}
+
+    def _explored(self, number: int) -> dict[str, Any]:
+        """See `mfal.campaign.exploring`; with the model of the record, to the last bit."""
+
+        def rebuilt() -> Potential:
+            self.progress(f"step {number}: exploring")
+            learned = max(s.step for s in self.store.steps() if "fit" in s.info)
+            self._known = (learned, self._rebuilt(learned))
+            return self._known[1]
+
+        return explored(
+            self.config,
+            self.store,
+            number,
+            rebuilt,
+            tell=self._tell,
+            between=partial(self._go_on, "stopped while exploring: it is done anew"),
+        )
 
     def _within_budget(self, phase: str) -> bool:
         """Whether a failed label may be tried again: validation is not budgeted."""
@@ -283,19 +345,22 @@ class Campaign:
             return SparseEngine(wanted.sparse, seed)
         return ExactEngine(wanted.kernel, self._group, seed, EVIDENCE_ROWS)
 
+    def _rebuilt(self, step: int) -> Potential:
+        """The model at the end of a step, from its record."""
+        record = next(
+            s.info
+            for s in reversed(self.store.steps())
+            if s.step <= step and "fit" in s.info
+        )
+        model = self._engine.rebuild(self._dataset(step)[0], record["fit"])
+        return recalibrated(model, record)
+
     def _model(self, step: int) -> tuple[Potential, dict[int, int]]:
         """The model at the end of a step, and where structures stand in its data."""
-        dataset, ids = self._dataset(step)
-        positions = {structure: i for i, structure in enumerate(ids)}
         if self._known is None or self._known[0] != step:
-            record = next(
-                s.info
-                for s in reversed(self.store.steps())
-                if s.step <= step and "fit" in s.info
-            )
-            model = self._engine.rebuild(dataset, record["fit"])
-            self._known = (step, recalibrated(model, record))
-        return self._known[1], positions
+            self._known = (step, self._rebuilt(step))
+        _, ids = self._dataset(step)
+        return self._known[1], {structure: i for i, structure in enumerate(ids)}
 
     def _learn(self, number: int, phase: str) -> dict[str, Any]:
         """Fits all labels so far; levels below that did not change are held."""
@@ -305,16 +370,9 @@ class Campaign:
             self._plan(number)  # before the fit: a level that is left is not fitted
         self.progress(f"step {number}: learning")
         dataset, _ = self._dataset(number)
-        steps = [s for s in self.store.steps() if s.step < number and "fit" in s.info]
-        start, hold = None, 0
-        if steps:
-            last = steps[-1]
-            same_levels = last.info["levels"] == list(dataset.levels)
-            swept_now = phase == "sweep" or last.phase == "pilot"
-            if same_levels and not swept_now:
-                start = last.info["fit"]
-                bought = {x.level for x in self.store.labels(step=number)}
-                hold = min(dataset.levels.index(b) for b in bought)
+        bought = {x.level for x in self.store.labels(step=number)}
+        steps = [s for s in self.store.steps() if s.step < number]
+        start, hold = held_levels(steps, dataset.levels, phase, bought)
         known = None if self._known is None else self._known[1]
         model = self._engine.fit(dataset, start=start, hold_below=hold, reuse=known)
         model, left = planning.without_useless_levels(
@@ -332,7 +390,10 @@ class Campaign:
         self._known = (number, model)
         record |= {"fit": self._engine.record(model), "levels": list(model.levels)}
         seed = [self.config.seed, 5, number]
-        judged = judgements(model, heldout, self.config.stopping, seed=seed)
+        probes = [s.atoms for s in self.store.structures() if s.role == "probe"]
+        judged = judgements(
+            model, heldout, self.config.stopping, seed=seed, probes=probes
+        )
         return record | {"left": left, "judged": judged}
 
     def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
@@ -350,20 +411,9 @@ class Campaign:
         rows: list[dict[str, Any]] = []
         if self.config.comparison and heldout is not None and heldout.structures:
             self.progress("comparing with random and single-level labels")
-            bought = [
-                x.structure_id
-                for x in self.store.labels(state="done", level=model.levels[-1])
-                if x.purpose in LEARNING
-            ]
             _, ids = self._dataset(self._number - 1)
-            order = [ids.index(i) for i in bought]
-            rows = comparison(
-                model,
-                heldout,
-                order,
-                seed=self.config.seed,
-                engine=self._engine,
-            )
+            seed, engine = self.config.seed, self._engine
+            rows = compared(self.store, model, heldout, ids, seed=seed, engine=engine)
         result = final_evaluation(model, heldout)
         self.store.set_meta("comparison", json.dumps(rows))
         self.store.set_meta("evaluation", json.dumps(result))

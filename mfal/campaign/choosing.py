@@ -41,13 +41,17 @@ class Choice(NamedTuple):
 
 
 def assign_roles(config: CampaignConfig, n_structures: int) -> list[str]:
-    """The role of each structure: held out and targets at random, the rest candidates."""
+    """The role of each structure: held out, targets and probes at random, the rest
+    candidates."""
     order = np.random.default_rng([config.seed, 1]).permutation(n_structures)
     roles = ["candidate"] * n_structures
     for i in order[: config.validation]:
         roles[i] = "heldout"
     for i in order[config.validation : config.validation + config.targets]:
         roles[i] = "target"
+    first = config.validation + config.targets
+    for i in order[first : first + config.n_probes]:
+        roles[i] = "probe"
     return roles
 
 
@@ -119,13 +123,15 @@ def best_requests(
     step: int,
     *,
     engine: Engine,
+    pending: Sequence[tuple[int, str]] = (),
     reuse: Pool | None = None,
 ) -> Choice:
     """The next batch by the acquisition function per expected cost.
 
     `positions` are the structures' places in the model's data set, `wanted` are the
-    labels to choose from, `left` is what is left of the budget. The choice depends on
-    nothing but these and the seed; `reuse`, the pool of the step before, saves time.
+    labels to choose from, `pending` those that were asked for and are not in the data,
+    `left` is what is left of the budget. The choice depends on nothing but these and the
+    seed; `reuse`, the pool of the step before, saves time.
     """
     by_id = {s.id: s for s in structures}
     targets = [s.id for s in structures if s.role == "target"]
@@ -138,18 +144,20 @@ def best_requests(
             _quantities(config, level),
             positions.get(i, len(positions) + i),
         )
-        for i, level in [*wanted, *((i, model.levels[-1]) for i in targets)]
+        for i, level in [*wanted, *((i, model.levels[-1]) for i in targets), *pending]
     ]
+    n_known = len(wanted) + len(targets)
     pool = engine.pool(model, entries, reuse)
     acquisition = _acquisition(
         config.acquisition,
         pool,
-        list(range(len(wanted), len(entries))),
+        list(range(len(wanted), n_known)),
         int(np.random.default_rng([config.seed, 3, step]).integers(2**31)),
     )
     candidates = [Candidate(i, level, costs[level].mean) for i, level in wanted]
     size = batch_size(config.acquisition.batch, left, [c.cost for c in candidates])
-    picks = select_batch(acquisition, candidates, size, budget=left)
+    running = list(range(n_known, len(entries)))
+    picks = select_batch(acquisition, candidates, size, budget=left, pending=running)
     return Choice([_request(pick) for pick in picks], pool, _report(picks))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from ase import Atoms
 from pydantic import (
     Field,
     NonNegativeInt,
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from mfal.campaign.explore_config import ExploreConfig, check_explore
 from mfal.campaign.sections import ConfigError, Section, read_section, suggestion
 from mfal.campaign.settings import (
     AcquisitionConfig,
@@ -26,10 +28,10 @@ from mfal.campaign.settings import (
     SystemConfig,
     ToleranceConfig,
 )
-from mfal.campaign.stopping import FEWEST
-from mfal.campaign.stopping_config import StoppingConfig
+from mfal.campaign.stopping_config import StoppingConfig, check_stopping
 from mfal.data.checks import check_structure
 from mfal.data.fidelity import Fidelity
+from mfal.oracles import ALLOWED_MODULES
 
 __all__ = [
     "AcquisitionConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "CampaignConfig",
     "ConfigError",
     "ExecutionConfig",
+    "ExploreConfig",
     "LevelConfig",
     "ModelConfig",
     "PoolConfig",
@@ -45,6 +48,9 @@ __all__ = [
     "ToleranceConfig",
     "load_campaign",
 ]
+
+PROBES = 20
+"""Structures at which errors are predicted, where nothing else is said."""
 
 CODES_WITHOUT_ELECTRONS = ("emt", "replay", "python")  # multiplicity is not theirs
 
@@ -61,10 +67,14 @@ class CampaignConfig(Section):
     pilot: Annotated[int, Field(ge=3)] = 8
     budget: BudgetConfig
     validation: NonNegativeInt = 40
+    probes: NonNegativeInt | None = (
+        None  # without labels; 20 where errors are predicted
+    )
     comparison: bool = True  # with random and single-level labels, at the end
     model: ModelConfig = ModelConfig()
     acquisition: AcquisitionConfig = AcquisitionConfig()
     stopping: tuple[StoppingConfig, ...] = ()  # besides the budget; one of them holds
+    explore: ExploreConfig | None = None  # none: the pool stays as it was drawn
     execution: ExecutionConfig = ExecutionConfig()
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -82,7 +92,7 @@ class CampaignConfig(Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "CampaignConfig":
         checks = (_check_levels, _check_sizes, _check_budget, _check_stopping)
-        for check in (*checks, _check_atoms):
+        for check in (*checks, _check_atoms, _check_cells):
             check(self)
         return self
 
@@ -98,8 +108,21 @@ class CampaignConfig(Section):
 
     @property
     def n_candidates(self) -> int:
-        """Pool geometries that may be bought: neither targets nor held out."""
-        return self.pool.size - self.targets - self.validation
+        """Pool geometries that may be bought: not set aside for anything else."""
+        return self.pool.size - self.targets - self.validation - self.n_probes
+
+    @property
+    def n_probes(self) -> int:
+        """Pool geometries without labels, where errors are predicted."""
+        if self.probes is not None:
+            return self.probes
+        asked = any(section.errors == "predicted" for section in self.stopping)
+        return PROBES if asked else 0
+
+    def start(self) -> Atoms:
+        """The system as the pool holds it: repeated where the sampler says so."""
+        atoms = self.system.atoms()
+        return atoms * self.pool.supercell if self.pool.sampler == "rattle" else atoms
 
     def fidelities(self) -> tuple[Fidelity, ...]:
         """The levels, low to high, at the charge and multiplicity of the system."""
@@ -114,16 +137,27 @@ class CampaignConfig(Section):
             for level in self.levels
         )
 
+    @property
+    def allowed_modules(self) -> tuple[str, ...]:
+        """Modules that levels of the code `python` may name a factory of."""
+        return (*ALLOWED_MODULES, *self.execution.allowed_modules)
+
     def canonical_json(self) -> str:
         """All keys, defaults included, in one order; paths relative to the file.
 
         Equal for equal campaigns, wherever their folder stands.
         """
         data = self.model_dump(mode="json")
-        if self.pool.sampler == "file":  # the other keys mean nothing then
-            data["pool"] = {k: data["pool"][k] for k in ("sampler", "path", "size")}
-        if not self.stopping:  # as campaigns wrote it before there was this key
-            del data["stopping"]
+        meaningful = self.pool.meaningful()
+        if self.pool.sampler == "md":
+            meaningful += ("path",)  # as campaigns have always written it
+        data["pool"] = {k: data["pool"][k] for k in meaningful}
+        for key in ("stopping", "explore", "probes"):
+            if not data[key]:  # as campaigns wrote it before there was this key
+                del data[key]
+        for key in ("allowed_modules", "asynchronous"):
+            if not data["execution"][key]:
+                del data["execution"][key]
         holders = [data["system"], data["pool"], *(v["oracle"] for v in data["levels"])]
         for holder in holders:
             for key in {"file", "path"} & set(holder):
@@ -166,7 +200,8 @@ def _check_levels(config: CampaignConfig) -> None:
         )
     sampling = config.levels[names.index(config.pool_level)]
     if config.pool.sampler == "md" and (
-        "forces" not in sampling.quantities or sampling.oracle["code"] == "replay"
+        "forces" not in sampling.quantities
+        or sampling.oracle["code"] in ("replay", "manual")
     ):
         raise ValueError(
             f"pool.level: dynamics need forces at any geometry, level "
@@ -177,8 +212,9 @@ def _check_levels(config: CampaignConfig) -> None:
 
 def _check_sizes(config: CampaignConfig) -> None:
     parts = (
-        f"{config.pool.size} geometries less {config.targets} targets and "
-        f"{config.validation} held out leave {config.n_candidates} candidates"
+        f"{config.pool.size} geometries less {config.targets} targets"
+        + (f", {config.n_probes} probes" if config.n_probes else "")
+        + f" and {config.validation} held out leave {config.n_candidates} candidates"
     )
     if config.pilot > config.n_candidates:
         raise ValueError(
@@ -197,6 +233,17 @@ def _check_budget(config: CampaignConfig) -> None:
             raise ValueError(
                 f"budget.costs: there is no level {name!r}, {suggestion(name, names)}"
             )
+    by_hand = [x.name for x in config.levels if x.oracle["code"] == "manual"]
+    if by_hand and config.execution.asynchronous:
+        raise ValueError(
+            f"execution.asynchronous: labels of {by_hand[0]!r} are made by hand, batch by "
+            "batch: leave it out"
+        )
+    if by_hand and budget.costs is None:
+        raise ValueError(
+            f"budget: what a label of {by_hand[0]!r} costs cannot be measured, since it "
+            "is made by hand: give `cost` and `costs`"
+        )
     missing = [name for name in names if name not in (budget.costs or names)]
     if missing:
         raise ValueError(f"budget.costs: level {missing[0]!r} has no cost: add it")
@@ -216,29 +263,17 @@ def _check_budget(config: CampaignConfig) -> None:
 
 
 def _check_stopping(config: CampaignConfig) -> None:
-    highest = config.levels[-1]
     for i, section in enumerate(config.stopping):
-        place = f"stopping[{i}]" if len(config.stopping) > 1 else "stopping"
-        if section.forces_rmse is not None and "forces" not in highest.quantities:
-            raise ValueError(
-                f"{place}.forces_rmse: the highest level {highest.name!r} gives no "
-                "forces: leave this target out"
-            )
-        if section.errors == "validation" and config.validation < FEWEST:
-            raise ValueError(
-                f"{place}.errors: {config.validation} held-out labels tell nothing of "
-                f"errors: raise validation to {FEWEST} at least, or `leave_one_out`"
-            )
-        if section.deployment == "at_hand" and len(config.levels) == 1:
-            raise ValueError(
-                f"{place}.deployment: there is no lower level that could be at hand: "
-                "leave it out"
-            )
-        if section.marginal_value is not None and config.acquisition.name == "random":
-            raise ValueError(
-                f"{place}.marginal_value: random labels have no value: choose another "
-                "acquisition, or leave it out"
-            )
+        check_stopping(
+            section,
+            f"stopping[{i}]" if len(config.stopping) > 1 else "stopping",
+            highest=config.levels[-1].name,
+            quantities=config.levels[-1].quantities,
+            n_levels=len(config.levels),
+            validation=config.validation,
+            n_probes=config.n_probes,
+            acquisition=config.acquisition.name,
+        )
 
 
 def _check_atoms(config: CampaignConfig) -> None:
@@ -260,3 +295,31 @@ def _check_atoms(config: CampaignConfig) -> None:
             raise ValueError(f"{place} has to name each of {len(atoms)} atoms once")
         if (atoms.numbers[list(order)] != atoms.numbers).any():
             raise ValueError(f"{place} exchanges atoms of different species")
+
+
+def _check_cells(config: CampaignConfig) -> None:
+    """What moves atoms of a cell needs a model of cells, and a cell."""
+    pool, highest = config.pool, config.levels[-1]
+    periodic = bool(config.system.atoms().pbc.all())
+    sparse = config.model.kind == "sparse"
+    if pool.sampler == "rattle":
+        if periodic and not sparse:
+            raise ValueError(
+                "pool.sampler: the model 'exact' describes an isolated molecule, the "
+                "system is periodic: give `model: sparse`"
+            )
+        for key in ("strain", "supercell"):
+            if not periodic and key in pool.model_fields_set:
+                raise ValueError(
+                    f"pool.{key}: needs a system that is periodic in all directions: "
+                    "leave it out"
+                )
+    if config.explore is not None:
+        check_explore(
+            config.explore,
+            highest=highest.name,
+            quantities=highest.quantities,
+            periodic=periodic,
+            sparse=sparse,
+            tolerance=config.acquisition.tolerance.forces,
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import mfal
 from mfal.campaign.baselines import verdicts
 from mfal.campaign.config import CampaignConfig
+from mfal.campaign.forecast import forecast, pool_counts
 from mfal.campaign.learning import (
     HeldOut,
     heldout_predictions,
@@ -32,7 +33,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     plan = json.loads(store.meta("plan") or "null")
     labels = store.labels()
     names = [level.name for level in config.levels]
-    atoms = config.system.atoms()
+    atoms = config.start()
     evaluated = json.loads(store.meta("evaluation") or "null")
     rows = json.loads(store.meta("comparison") or "[]")
     finished = store.meta("evaluation") is not None
@@ -47,7 +48,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         for name in (plan["levels"] if plan else names)
         if name not in {x["level"] for x in left}
     ]
-    return {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "mfal_version": mfal.__version__,
         "name": config.name,
@@ -77,6 +78,11 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             {"step": step.step, **step.info["batch"]}
             for step in store.steps()
             if "batch" in step.info
+        ],
+        "explorations": [
+            {"step": step.step, **step.info["explored"]}
+            for step in store.steps()
+            if "explored" in step.info
         ],
         "budget": {
             "unit": ledger.unit,
@@ -128,6 +134,9 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             "versions": {k: v for x in labels for k, v in x.versions.items()},
         },
     }
+    document["pool"] = pool_counts(store.structures(), labels)
+    document["forecast"] = forecast(document)
+    return document
 
 
 def final_evaluation(model: Potential, heldout: HeldOut | None) -> dict[str, Any]:

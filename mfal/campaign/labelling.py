@@ -1,21 +1,35 @@
 """Labels the requests of a step: submit, record, retry, quarantine."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
+from mfal.campaign.by_hand import batch_folder, exchange, waiting_sentence
 from mfal.campaign.config import ExecutionConfig
-from mfal.campaign.records import StoredLabel
+from mfal.campaign.records import OPEN, StoredLabel
 from mfal.campaign.store import CampaignStore
 from mfal.data import Fidelity
-from mfal.oracles import LabelPool, LabelRequest, LabelResult, label_all
+from mfal.oracles import (
+    ALLOWED_MODULES,
+    LabelPool,
+    LabelRequest,
+    LabelResult,
+    Leases,
+    label_all,
+)
+from mfal.oracles.manual import MANUAL
 
 _logger = logging.getLogger(__name__)
 
 FINAL_KINDS = ("unphysical_structure", "bad_specification", "missing_package", "memory")
 """Errors that another attempt would meet again."""
+
+GRACE = 2.0
+"""Timeouts that an executor which cannot kill may keep a label, once it has begun."""
 
 _FEWEST_FAILURES = 5
 
@@ -28,6 +42,10 @@ class Paused(RuntimeError):
     """The campaign was asked to stop; it can be resumed."""
 
 
+class WaitingForResults(Paused):
+    """Labels that are made by hand are not back yet."""
+
+
 def label_step(
     store: CampaignStore,
     step: int,
@@ -38,6 +56,9 @@ def label_step(
     stop: Event,
     progress: Callable[[str], None],
     within_budget: Callable[[], bool] = lambda: True,
+    *,
+    allowed_modules: Collection[str] = ALLOWED_MODULES,
+    leases: Leases | None = None,
 ) -> None:
     """Runs every open label of a step until each is done or given up.
 
@@ -45,60 +66,138 @@ def label_step(
     it, so a killed driver loses nothing. A failed attempt is charged and repeated up
     to `max_attempts`, unless another attempt cannot help or is not `within_budget`.
 
+    Labels of levels by hand are written to the folder `manual` beside the spool, and
+    taken from there; the others are run meanwhile.
+
+    Args:
+        leases: of an executor that cannot kill; by default `GRACE` timeouts, with late
+            results taken until this step ends.
+
     Raises:
-        Paused: `stop` was set.
+        Paused: `stop` was set, or (`WaitingForResults`) labels by hand are not back.
         TooManyFailures: more than `max_failed_fraction` of all labels were given up.
     """
-    atoms = {s.id: s.atoms for s in store.structures()}
-    total = len(store.labels(step=step))
-    while pending := store.labels(state="pending", step=step):
+    at_once = execution.workers
+    if isinstance(executor, LabelPool):  # it has its own timeout, and kills
+        at_once, leases = executor.n_workers, None
+    elif leases is None:
+        leases = Leases(GRACE * execution.timeout)
+    labelling = _Step(
+        store, step, fidelities, execution, spool, progress, within_budget
+    )
+    labelling.take_by_hand()
+    while pending := labelling.pending():
         if stop.is_set():
             raise Paused("stopped before the labels of this step were done")
-        done = total - len(pending)
-
-        def requests(pending: list[StoredLabel] = pending) -> Iterator[LabelRequest]:
-            for label in pending:
-                if label.attempts and not within_budget():
-                    _give_up(store, label)
-                    continue
-                store.start(label.id)
-                yield LabelRequest.of(
-                    f"label-{label.id}",
-                    atoms[label.structure_id],
-                    fidelities[label.level],
-                    attempt=label.attempts + 1,
-                    spool=str(spool),
-                )
-
-        def take(result: LabelResult) -> None:
-            nonlocal done
-            _take(store, result, execution.max_attempts)
-            done += 1
-            progress(f"step {step}: {min(done, total)} of {total} labels")
-
-        label_all(executor, requests(), take, stop=stop)
+        label_all(
+            executor,
+            labelling.requests(pending, allowed_modules),
+            labelling.take,
+            stop=stop,
+            at_once=at_once,
+            leases=leases,
+        )
         if stop.is_set():
             raise Paused("stopped while labels were running: they will be run again")
-        _check_failures(store, execution.max_failed_fraction)
+        check_failures(store, execution.max_failed_fraction)
+    if waiting := labelling.take_by_hand():
+        raise WaitingForResults("; ".join(waiting))
 
 
-def _take(store: CampaignStore, result: LabelResult, max_attempts: int) -> None:
+@dataclass
+class _Step:
+    """The labels of one step, on their way between the store and who makes them."""
+
+    store: CampaignStore
+    step: int
+    fidelities: Mapping[str, Fidelity]
+    execution: ExecutionConfig
+    spool: Path
+    progress: Callable[[str], None]
+    within_budget: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.atoms = {s.id: s.atoms for s in self.store.structures()}
+        by_hand = [
+            f for f in self.fidelities.values() if f.oracle.get("code") == MANUAL
+        ]
+        self.by_hand = {f.name: f for f in by_hand}
+        labels = self.store.labels(step=self.step)
+        self.total, self.n_open = len(labels), sum(x.state in OPEN for x in labels)
+
+    def pending(self) -> list[StoredLabel]:
+        """The labels that an executor still has to make."""
+        labels = self.store.labels("pending", step=self.step)
+        return [label for label in labels if label.level not in self.by_hand]
+
+    def requests(
+        self, pending: list[StoredLabel], allowed_modules: Collection[str]
+    ) -> Iterator[LabelRequest]:
+        """Each label, started in the store as it is asked for."""
+        for label in pending:
+            if self.store.label(label.id).state != "pending":
+                continue  # the result of an earlier attempt came late
+            if label.attempts and not self.within_budget():
+                give_up(self.store, label)
+                self.n_open -= 1
+                continue
+            self.store.start(label.id)
+            yield LabelRequest.of(
+                f"label-{label.id}",
+                self.atoms[label.structure_id],
+                self.fidelities[label.level],
+                attempt=label.attempts + 1,
+                spool=str(self.spool),
+                allowed_modules=allowed_modules,
+            )
+
+    def take(self, result: LabelResult) -> None:
+        """Records a result and tells how far the step is."""
+        self.n_open -= closes(self.store, result, self.execution.max_attempts)
+        self.progress(
+            f"step {self.step}: {self.total - self.n_open} of {self.total} labels"
+        )
+
+    def take_by_hand(self) -> list[str]:
+        """Hands over what is made by hand, takes what is back; what is awaited."""
+        waiting = []
+        for level, fidelity in self.by_hand.items():
+            labels = partial(self.store.labels, "pending", step=self.step, level=level)
+            wanted = {f"label-{label.id}": label for label in labels()}
+            if not wanted:
+                continue
+            folder = batch_folder(self.spool.with_name("manual"), self.step, level)
+            returned, results = exchange(folder, fidelity, wanted, self.atoms)
+            for result in results:
+                with self.store.batch():
+                    self.store.start(wanted[result.label_id].id)
+                    self.take(result)
+            if left := labels():
+                waiting.append(waiting_sentence(returned, len(left)))
+        check_failures(self.store, self.execution.max_failed_fraction)
+        return waiting
+
+
+def closes(store: CampaignStore, result: LabelResult, max_attempts: int) -> bool:
+    """Records a result; whether its label was open and is not any more."""
     label_id = int(result.label_id.removeprefix("label-"))
     wall, cpu = float(result.wall_seconds), float(result.cpu_seconds)
     if result.label is not None:
-        store.record(label_id, result.label, wall, cpu, result.host, result.versions)
-        return
+        versions = result.versions
+        return store.record(label_id, result.label, wall, cpu, result.host, versions)
     assert result.error is not None  # a result is a label or an error
     kind, message = result.error.kind, result.error.message
-    attempts = store.label(label_id).attempts
-    retry = attempts < max_attempts and kind not in FINAL_KINDS
+    before = store.label(label_id)
+    retry = before.attempts < max_attempts and kind not in FINAL_KINDS
     state = store.record_failure(label_id, kind, message, wall, cpu, retry=retry)
-    _logger.warning("label %d, attempt %d: %s: %s", label_id, attempts, kind, message)
+    words = "label %d, attempt %d: %s: %s"
+    _logger.warning(words, label_id, before.attempts, kind, message)
     if state != "pending":
         _logger.warning("label %d is %s; the campaign goes on", label_id, state)
+    return before.state in OPEN and state not in OPEN
 
 
-def _give_up(store: CampaignStore, label: StoredLabel) -> None:
+def give_up(store: CampaignStore, label: StoredLabel) -> None:
     """A label that failed is not tried again once the budget is spent."""
     message = f"{label.error_message} (the budget does not pay for another attempt)"
     store.record_failure(
@@ -106,7 +205,12 @@ def _give_up(store: CampaignStore, label: StoredLabel) -> None:
     )
 
 
-def _check_failures(store: CampaignStore, largest: float) -> None:
+def check_failures(store: CampaignStore, largest: float) -> None:
+    """Stops a campaign of too many labels that were given up.
+
+    Raises:
+        TooManyFailures: at least five, and more than the fraction `largest`.
+    """
     counts = store.counts().values()
     given_up = sum(c["failed"] + c["quarantined"] for c in counts)
     ended = given_up + sum(c["done"] for c in counts)

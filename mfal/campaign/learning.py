@@ -1,11 +1,12 @@
 """What a campaign learns at the end of a step: a fit, its errors, its record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from mfal.campaign.records import StoredStep
 from mfal.data import Label, LabelledDataset
 from mfal.models.calibration import Recalibration
 from mfal.models.evaluation import evaluation, left_out_summary
@@ -15,6 +16,9 @@ from mfal.models.leave_out import MODES, LeftOut, leave_one_out
 from mfal.models.left_out_weights import leave_out
 from mfal.models.storage import Potential
 from mfal.models.weight_potential import WeightPotential
+
+LEARNING = ("pilot", "sweep", "acquired")
+"""Phases that end with a fit."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,27 @@ def learn(
     if heldout is not None and heldout.structures:
         record["heldout"] = heldout_errors(model, heldout)
     return model, record
+
+
+def held_levels(
+    before: Sequence[StoredStep],
+    levels: Sequence[str],
+    phase: str,
+    bought: Collection[str],
+) -> tuple[Mapping[str, Any] | None, int]:
+    """The record that a fit starts from, and the first level whose fit is not held.
+
+    Levels below the lowest that was bought keep their fit; nothing is kept where levels
+    were left, or after the pilot and a sweep, which change all.
+    """
+    fitted = [s for s in before if "fit" in s.info]
+    if not fitted:
+        return None, 0
+    last = fitted[-1]
+    changed = last.info["levels"] != list(levels)
+    if changed or phase == "sweep" or last.phase == "pilot":
+        return None, 0
+    return last.info["fit"], min(list(levels).index(name) for name in bought)
 
 
 def recalibrated(model: Potential, record: Mapping[str, Any]) -> Potential:

@@ -47,6 +47,17 @@ class StoreReader:
         rows = self._rows("SELECT * FROM structures ORDER BY id")
         return [stored_structure(row) for row in rows]
 
+    def structure(self, structure_id: int) -> StoredStructure:
+        """One structure of the pool.
+
+        Raises:
+            StoreError: there is none with this number.
+        """
+        rows = self._rows("SELECT * FROM structures WHERE id = ?", structure_id)
+        if not rows:
+            raise StoreError(f"there is no structure {structure_id}")
+        return stored_structure(rows[0])
+
     def steps(self) -> list[StoredStep]:
         """The steps, in order."""
         rows = self._rows("SELECT step, phase, info, state FROM steps ORDER BY step")

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from mfal.data import Label, structure_key
 
-ROLES = ("candidate", "target", "heldout")
+ROLES = ("candidate", "target", "heldout", "probe")
 PURPOSES = ("pilot", "sweep", "acquired", "validation")
 BUDGETED = ("pilot", "sweep", "acquired")  # validation is bought outside the budget
 STATES = ("pending", "running", "done", "failed", "quarantined")

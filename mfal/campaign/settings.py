@@ -82,14 +82,24 @@ class _Replayed(Section):
     path: ExistingFile
 
 
+DYNAMICS = ("level", "temperature", "timestep", "interval", "equilibration", "friction")
+RATTLING = ("rattle", "strain", "supercell")
+SAMPLERS = {  # the keys that mean something to each, beside `sampler` and `size`
+    "md": DYNAMICS,
+    "file": ("path",),
+    "rattle": RATTLING,
+}
+
+
 class PoolConfig(Section):
     """Where the candidate geometries come from.
 
     `md`: `size` snapshots of Langevin dynamics at `level`; `file`: the first `size`
-    structures of `path`.
+    structures of `path`; `rattle`: `size` copies of the system (of its `supercell`) with
+    displacements of width `rattle` and random strains up to `strain`.
     """
 
-    sampler: Literal["md", "file"] = "md"
+    sampler: Literal["md", "file", "rattle"] = "md"
     path: ExistingFile | None = None
     level: str | None = None
     size: PositiveInt = 400
@@ -98,18 +108,25 @@ class PoolConfig(Section):
     interval: PositiveInt = 20  # steps between geometries
     equilibration: NonNegativeInt = 1000  # steps
     friction: PositiveFloat = 0.01  # 1/fs
+    rattle: PositiveFloat = 0.1  # A
+    strain: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    supercell: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
 
     @model_validator(mode="after")
     def _keys_belong_to_the_sampler(self) -> "PoolConfig":
-        if self.sampler == "md" and self.path is not None:
-            raise ValueError("`path` needs `sampler: file`")
-        if self.sampler == "file":
-            if self.path is None:
-                raise ValueError("`sampler: file` needs `path: pool.extxyz`")
-            odd = self.model_fields_set - {"sampler", "path", "size"}
-            if odd:
-                raise ValueError(f"`{min(odd)}` needs `sampler: md`: leave it out")
+        if self.sampler == "file" and self.path is None:
+            raise ValueError("`sampler: file` needs `path: pool.extxyz`")
+        given = {k for k in self.model_fields_set if getattr(self, k) is not None}
+        odd = given - {"sampler", "size", *SAMPLERS[self.sampler]}
+        if odd:
+            first = min(odd)
+            home = next(s for s, keys in SAMPLERS.items() if first in keys)
+            raise ValueError(f"`{first}` needs `sampler: {home}`: leave it out")
         return self
+
+    def meaningful(self) -> tuple[str, ...]:
+        """The keys that mean something to the sampler."""
+        return ("sampler", "size", *SAMPLERS[self.sampler])
 
 
 class BudgetConfig(Section):
@@ -222,9 +239,16 @@ class AcquisitionConfig(Section):
 
 
 class ExecutionConfig(Section):
-    """How labels are run."""
+    """How labels are run.
+
+    `workers`: labels at once, whatever runs them. `asynchronous`: a free worker gets the
+    next best label (`mfal.campaign.asynchronous`). `allowed_modules`: of which, beside
+    the built-in ones, levels of the code `python` may name a factory.
+    """
 
     workers: PositiveInt = 2
     timeout: PositiveFloat = 600.0  # s per label
     max_attempts: PositiveInt = 2
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
+    asynchronous: bool = False
+    allowed_modules: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from mfal.campaign.stopping_config import StoppingConfig
 SOURCES = {
     "leave_one_out": "labels left out one configuration at a time",
     "validation": "held-out labels",
+    "predicted": "probes without labels, from sigmas that left-out labels scale",
 }
 
 

@@ -9,19 +9,17 @@ from typing import Any
 
 from ase import Atoms
 
-from mfal.campaign import asking
+from mfal.campaign import asking, pooling
 from mfal.campaign.database import StoreError, transaction
 from mfal.campaign.reader import StoreReader
 from mfal.campaign.records import (
     OPEN,
-    ROLES,
     check_result,
     check_seconds,
     encode_label,
     json_text,
     one_of,
     same_result,
-    structure_row,
     timestamp,
 )
 from mfal.data import Label
@@ -58,27 +56,19 @@ class CampaignStore(StoreReader):
 
     def add_structures(self, structures: Sequence[tuple[Atoms, str]]) -> None:
         """Stores the pool, (atoms, role) each, once; ids are positions in it."""
-        rows: list[tuple[Any, ...]] = []
-        first: dict[str, int] = {}
-        for index, (atoms, role) in enumerate(structures):
-            one_of("role", role, ROLES)
-            row = structure_row(index, atoms, role)
-            if (twin := first.setdefault(row[2], index)) != index:
-                raise StoreError(
-                    f"structures {twin} and {index} of the pool are the same "
-                    "(species, positions to 1e-8 A, cell): leave one out"
-                )
-            rows.append(row)
+        rows = pooling.pool_rows(structures)
         with self._transaction():
-            if self._rows("SELECT 1 FROM structures LIMIT 1"):
-                raise StoreError(
-                    f"{self.path} already holds a pool, which is stored once: "
-                    "start another campaign in another directory"
-                )
-            marks = ", ".join("?" * 7)
-            self._connection.executemany(
-                f"INSERT INTO structures VALUES ({marks})", rows
-            )
+            pooling.add_pool(self._connection, rows, self.path)
+
+    def extend_structures(
+        self, structures: Sequence[tuple[Atoms, str]], key: str, value: str
+    ) -> tuple[int, ...]:
+        """Adds structures to the pool and a fact under `key`, together; their ids.
+
+        The same again, as the last that was added, changes nothing.
+        """
+        with self._transaction():
+            return pooling.extend_pool(self._connection, structures, key, value)
 
     def open_step(
         self,

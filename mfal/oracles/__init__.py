@@ -5,6 +5,8 @@ from mfal.oracles.calculator import OracleCalculator
 from mfal.oracles.dispatch import label_all
 from mfal.oracles.doctor import Examination, examine
 from mfal.oracles.executor import label_structure
+from mfal.oracles.handover import Batch, Returned, hand_over, take_back
+from mfal.oracles.leases import Leases
 from mfal.oracles.oracle import ERROR_KINDS, Calculation, Oracle, OracleError
 from mfal.oracles.pool import LabelPool
 from mfal.oracles.presets import CODES, build_oracle, validate_specification
@@ -16,21 +18,26 @@ __all__ = [
     "ALLOWED_MODULES",
     "CODES",
     "ERROR_KINDS",
+    "Batch",
     "Calculation",
     "Examination",
     "LabelError",
     "LabelPool",
     "LabelRequest",
     "LabelResult",
+    "Leases",
     "Oracle",
     "OracleCalculator",
     "OracleError",
+    "Returned",
     "SamplingError",
     "build_oracle",
     "collect_spool",
     "examine",
+    "hand_over",
     "label_all",
     "label_structure",
     "sample_md",
+    "take_back",
     "validate_specification",
 ]

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import ase
@@ -68,8 +69,21 @@ class FactoryCalculator:
     """The ASE calculator that `factory`, a path like "package.module:name", returns.
 
     The calculator says whether it converged by `results["converged"]` or by an
-    attribute `converged`. One that raises an error instead is declared by
-    `raises_if_unconverged`.
+    attribute `converged`. One that raises an error instead, or that has nothing to
+    converge, is declared by `raises_if_unconverged`. Each label is computed by a fresh
+    calculator, unless `keep_loaded` keeps one per worker: for potentials that take
+    long to load and carry nothing from one structure to the next.
+
+    A universal potential as the low level is written
+
+        code: python
+        factory: mace.calculators:mace_mp
+        arguments: {model: medium-mpa-0, device: cpu, default_dtype: float64}
+        raises_if_unconverged: true   # a potential has nothing to converge
+        keep_loaded: true
+
+    with its module among the allowed ones. Its versions of code and weights belong
+    into `arguments`: the identity of the level is the hash of what stands there.
 
     Raises:
         ValueError: a factory that is not of the form "package.module:name".
@@ -80,6 +94,7 @@ class FactoryCalculator:
     factory: str
     arguments: dict = field(default_factory=dict)
     raises_if_unconverged: bool = False
+    keep_loaded: bool = False
 
     def __post_init__(self) -> None:
         words = [*self.module.split("."), self.function]
@@ -107,14 +122,22 @@ class FactoryCalculator:
             raise ValueError(
                 f"level {self.fidelity.name!r}: the factory {self.factory!r} is not in "
                 f"an allowed module ({', '.join(allowed_modules)}): if you trust it, "
-                f"add {self.module!r} to `allowed_modules`"
+                f"add {self.module!r} to `allowed_modules` (with `mfal label` and "
+                "`mfal doctor`, to --allow)"
             )
 
     def check(self, species: Collection[str]) -> None:
-        self._calculator()
+        if self.keep_loaded:
+            _ = self._loaded
+        else:
+            self._calculator()
+
+    @cached_property
+    def _loaded(self) -> BaseCalculator:
+        return self._calculator()
 
     def __call__(self, atoms: Atoms, attempt: int = 1) -> Calculation:
-        calculator = self._calculator()
+        calculator = self._loaded if self.keep_loaded else self._calculator()
         label = _label(calculator, atoms, self.fidelity)
         converged = getattr(calculator, "results", {}).get("converged")
         if converged is None:

@@ -12,7 +12,12 @@ from mfal.data.checks import check_label, check_structure
 from mfal.oracles.oracle import Calculation, Oracle, OracleError
 from mfal.oracles.presets import build_oracle
 from mfal.oracles.request import LabelError, LabelRequest, LabelResult, fidelity_from
-from mfal.oracles.spool import finished_before, only_here, write_result
+from mfal.oracles.spool import (
+    finished_before,
+    note_begin,
+    only_here,
+    write_result,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,7 @@ def label_structure(request: LabelRequest) -> LabelResult:
         if known is not None:
             log.info("label %s: taken from the spool", request.label_id)
             return known
+        note_begin(request)
         result = _compute(request)
         write_result(request, result)
         return result

@@ -15,6 +15,8 @@ ERROR_KINDS = (
     "unphysical_structure",  # refused before the code was run
     "not_converged",
     "unphysical_label",  # refused after the code was run
+    "incomplete_label",  # a result made elsewhere lacks a quantity
+    "wrong_result",  # a result made elsewhere is of another structure or level
     "not_in_replay",
     "code_error",  # the code raised something else
     "memory",

@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 from mfal.data.fidelity import Fidelity
 from mfal.oracles.ase_calculator import ALLOWED_MODULES, Emt, FactoryCalculator
+from mfal.oracles.gpaw import Gpaw
+from mfal.oracles.manual import MANUAL, Manual
 from mfal.oracles.oracle import Oracle, OracleError
 from mfal.oracles.pyscf import Pyscf
 from mfal.oracles.replay import Replay
@@ -13,9 +15,11 @@ from mfal.oracles.tblite import Tblite
 CODES: dict[str, type] = {
     "tblite": Tblite,
     "pyscf": Pyscf,
+    "gpaw": Gpaw,
     "emt": Emt,
     "replay": Replay,
     "python": FactoryCalculator,
+    MANUAL: Manual,
 }
 """What `code` in a specification may be."""
 

@@ -16,8 +16,8 @@ from mfal.data.dataset import Label, canonical
 from mfal.data.fidelity import Fidelity
 from mfal.oracles.ase_calculator import ALLOWED_MODULES
 
-FORMAT = 1
-"""Version of the JSON of a result."""
+FORMAT = 2
+"""Version of the JSON of a result; 1 had no hash."""
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
@@ -164,20 +164,23 @@ class LabelResult:
             }
         if self.error is not None:
             values["error"] = dataclasses.asdict(self.error)
-        return json.dumps({"format": FORMAT, **values})
+        return json.dumps({"format": FORMAT, "sha256": _digest(values), **values})
 
     @classmethod
     def from_json(cls, text: str) -> "LabelResult":
         """Read a result.
 
         Raises:
-            ValueError: text that is not the JSON of a result of this format.
+            ValueError: text that is not the JSON of a result of this format, or whose
+                hash is another.
         """
         try:
             values = json.loads(text)
             version = values.pop("format")
-            if version != FORMAT:
-                raise ValueError(f"format {version}, this version reads {FORMAT}")
+            if version not in (1, FORMAT):
+                raise ValueError(f"format {version}, this version reads 1 and {FORMAT}")
+            if version != 1 and values.pop("sha256") != _digest(values):
+                raise ValueError("its hash is another: it was changed or damaged")
             if values["label"] is not None:
                 values["label"] = _label_from(values["label"])
             if values["error"] is not None:
@@ -185,6 +188,10 @@ class LabelResult:
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the result of a label: {error!r}") from None
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _label_from(values: Mapping[str, Any]) -> Label:

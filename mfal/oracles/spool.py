@@ -35,10 +35,33 @@ def write_result(request: LabelRequest, result: LabelResult) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync(directory)
+        _note(request).unlink(missing_ok=True)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         log.error("label %s is not in the spool: %s", request.label_id, error)
+
+
+def note_begin(request: LabelRequest) -> None:
+    """Leave a note that this attempt has begun; `write_result` takes it away."""
+    if request.spool is None:
+        return
+    note = _note(request)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{request.task} {request.attempt}")
+    except OSError as error:
+        log.warning("label %s: no note that it has begun: %s", request.label_id, error)
+
+
+def has_begun(request: LabelRequest) -> bool:
+    """Whether a worker left the note that it has begun this attempt."""
+    if request.spool is None:
+        return False
+    try:
+        return _note(request).read_text() == f"{request.task} {request.attempt}"
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def collect_spool(directory: str | os.PathLike[str]) -> list[LabelResult]:
@@ -88,6 +111,10 @@ def _hold(label_id: str, directory: Path, held: ExitStack) -> None:
     locks = held.enter_context((directory / LOCKS).open("a"))
     # one byte per label; two labels on the same byte only wait for each other
     fcntl.lockf(locks, fcntl.LOCK_EX, 1, zlib.crc32(label_id.encode()))
+
+
+def _note(request: LabelRequest) -> Path:
+    return Path(request.spool or "") / f".{request.label_id}.begun"
 
 
 def _read(path: Path) -> LabelResult | None:

@@ -1,7 +1,7 @@
 """Labels for a list of structures, in a run that can be killed and run again."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from ase import Atoms
 from mfal.data.checks import check_electrons
 from mfal.data.dataset import Label, LabelledDataset, structure_key
 from mfal.data.fidelity import Fidelity
+from mfal.oracles.ase_calculator import ALLOWED_MODULES
 from mfal.oracles.dispatch import label_all
 from mfal.oracles.pool import LabelPool
 from mfal.oracles.presets import build_oracle, validate_specification
@@ -64,6 +65,7 @@ def label_structures(
     n_workers: int = 1,
     timeout: float | None = None,
     attempts: int = 2,
+    allowed_modules: Collection[str] = ALLOWED_MODULES,
     on_result: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
     """Label each structure; a label in `spool` is not computed again.
@@ -76,14 +78,16 @@ def label_structures(
         ValueError: the level cannot label these elements or these numbers of electrons,
             a structure stands twice.
     """
-    _check(structures, fidelity)
+    _check(structures, fidelity, allowed_modules)
     index: dict[str, int] = {}
     for i, atoms in enumerate(structures):
         twin = index.setdefault(structure_key(atoms), i)
         if twin != i:
             raise ValueError(f"structures {twin} and {i} are the same: keep one")
     requests = {
-        i: LabelRequest.of(key, structures[i], fidelity, spool=spool)
+        i: LabelRequest.of(
+            key, structures[i], fidelity, spool=spool, allowed_modules=allowed_modules
+        )
         for key, i in index.items()
     }
     results: dict[int, LabelResult] = {}
@@ -115,6 +119,7 @@ def label_structures(
                     fidelity,
                     attempt=before.get(i, 0) + attempt,
                     spool=spool,
+                    allowed_modules=allowed_modules,
                 )
                 for key, i in index.items()
                 if _worth_an_attempt(results.get(i))
@@ -130,13 +135,15 @@ def label_structures(
     )
 
 
-def _check(structures: Sequence[Atoms], fidelity: Fidelity) -> None:
+def _check(
+    structures: Sequence[Atoms], fidelity: Fidelity, allowed_modules: Collection[str]
+) -> None:
     """What is wrong with the level, not with one geometry, is told before any work."""
     species = {
         symbol for atoms in structures for symbol in atoms.get_chemical_symbols()
     }
-    validate_specification(fidelity, species)
-    if not build_oracle(fidelity).counts_electrons:
+    validate_specification(fidelity, species, allowed_modules)
+    if not build_oracle(fidelity, allowed_modules).counts_electrons:
         return
     for i, atoms in enumerate(structures):
         reason = check_electrons(

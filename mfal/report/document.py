@@ -105,7 +105,7 @@ def mae_standard_error(document: Document, mode: str, quantity: str) -> float | 
     n_structures = finite(part(document, "evaluation", "n_structures")) or 0
     n_atoms = finite(part(document, "system", "n_atoms")) or 0
     n_rows = n_structures * (1 if quantity == "energy" else 3 * n_atoms)
-    if n_structures < 2 or not len(reference) == len(predicted) == n_rows:
+    if n_structures < 2 or not len(reference) == len(predicted) == n_rows > 0:
         return None
     error = np.abs(predicted - reference).reshape(int(n_structures), -1)
     per_structure = error.mean(axis=1)

@@ -1,7 +1,7 @@
 """Pieces of HTML. What comes from data is escaped before it gets here."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mfal.report.drawing import Drawing
 from mfal.report.files import svg
@@ -78,3 +78,19 @@ def section(title: str, *content: str) -> str:
     """A part of the page under its heading."""
     body = "\n".join(filter(None, content))
     return f"<section><h2>{title}</h2>\n{body}\n</section>"
+
+
+def pictured(
+    title: str,
+    drawings: Mapping[str, Drawing],
+    names: Sequence[str],
+    note: str,
+    otherwise: str,
+    beside: str = "",
+) -> str:
+    """A section of the figures that there are, or a plain statement of none."""
+    there = [drawings[name] for name in names if name in drawings]
+    if not there:
+        return section(title, missing(otherwise), beside)
+    explained = paragraph(text(note)) if note else ""
+    return section(title, explained, figures(there, beside))

@@ -3,14 +3,18 @@
 from pathlib import Path
 
 from mfal.data.files import write_atomically
-from mfal.report import labels, sections, tables
+from mfal.report import labels, outlook, sections, tables
 from mfal.report.document import MODES, QUANTITIES, Document, part
 from mfal.report.drawing import Drawing
 from mfal.report.errors import draw_calibration, draw_parity
 from mfal.report.files import png
 from mfal.report.markup import section
+from mfal.report.pool import draw_map_of_levels, draw_map_of_steps
 from mfal.report.progress import draw_learning_curve, draw_rho, draw_spending
+from mfal.report.replayed import draw_strategies
+from mfal.report.stored import stored_parts
 from mfal.report.style import page_css
+from mfal.report.timeline import draw_timeline
 from mfal.report.typography import text
 
 FORMAT = 1
@@ -19,8 +23,10 @@ FORMAT = 1
 def write_report(results: Document, directory: Path) -> Path:
     """Write `report.html` and `figures/*.png` into a directory; the page's path.
 
-    The page and the figures are functions of `results` alone: the same results give
-    the same bytes. Parts that are missing are named as missing on the page.
+    The page and the figures are functions of `results` and of the store in the directory
+    (for the map of the pool and the times), if one is there: the same ones give the same
+    bytes. Parts that are missing are named as missing on the page. With chemiscope
+    installed there is `structures.html`, too.
 
     Raises:
         ValueError: results of a format that this version does not know.
@@ -31,6 +37,7 @@ def write_report(results: Document, directory: Path) -> Path:
             f"the results are of format {part(results, 'format')!r}, a report can be "
             f"made of format {FORMAT}: run the version of mfal that wrote them"
         )
+    results = {**stored_parts(directory), **results}
     drawings = draw_figures(results)
     folder = directory / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,10 +52,14 @@ def draw_figures(results: Document) -> dict[str, Drawing]:
     """Every figure for which there are data, by name."""
     drawn = [
         *(draw_learning_curve(results, quantity) for quantity in QUANTITIES),
+        *(draw_strategies(results, quantity) for quantity in QUANTITIES),
         *(draw_parity(results, m, q) for q in QUANTITIES for m in MODES),
         *(draw_calibration(results, quantity) for quantity in QUANTITIES),
         draw_spending(results),
         draw_rho(results),
+        draw_timeline(results),
+        draw_map_of_levels(results),
+        draw_map_of_steps(results),
     ]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}
 
@@ -62,14 +73,17 @@ def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
             sections.stopping(results),
             sections.reached(results),
             sections.learning(results, drawings),
+            outlook.baselines(results, drawings),
+            outlook.forecast(results),
             sections.parity(results, drawings),
             sections.calibration(drawings),
             sections.spending(results, drawings),
             sections.rho(results, drawings),
-            section("Compared with", tables.comparison_table(results)),
+            outlook.pool(results, drawings),
             section("The model in numbers", tables.model_table(results)),
             section("Failed and quarantined labels", labels.failure_table(results)),
             sections.bought(results),
+            outlook.timeline(results, drawings),
             sections.execution(results),
         ]
     )

@@ -84,7 +84,8 @@ def draw_spending(document: Document) -> Drawing | None:
         axes = figure.add_subplot()
         positions, base = steps(document), np.zeros(len(records))
         for level, name in enumerate(names):
-            share = percent(spent[-1, level] / spent[-1].sum(), digits=1)
+            whole = float(spent[-1].sum()) or math.nan
+            share = percent(float(spent[-1, level]) / whole, digits=1)
             price = f"{rounded(spent[-1, level])} {unit}"
             label = f"{shortened(name, 24)}: {price}, {share}"
             axes.bar(

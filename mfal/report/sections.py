@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 
 from mfal.report import labels, tables, wording
 from mfal.report.document import (
@@ -20,9 +19,9 @@ from mfal.report.errors import MAX_POINTS
 from mfal.report.markup import (
     bullets,
     definitions,
-    figures,
     missing,
     paragraph,
+    pictured,
     section,
 )
 from mfal.report.typography import (
@@ -103,7 +102,7 @@ def reached(results: Document) -> str:
 
 def learning(results: Document, drawings: dict[str, Drawing]) -> str:
     """Error against cost."""
-    return _pictures(
+    return pictured(
         "Learning curve",
         drawings,
         [f"learning_curve_{q}" for q in QUANTITIES],
@@ -115,7 +114,7 @@ def learning(results: Document, drawings: dict[str, Drawing]) -> str:
 
 def parity(results: Document, drawings: dict[str, Drawing]) -> str:
     """Held-out predictions against the labels."""
-    return _pictures(
+    return pictured(
         "Predicted against computed",
         drawings,
         [f"parity_{q}_{m}" for q in QUANTITIES for m in MODES],
@@ -128,7 +127,7 @@ def parity(results: Document, drawings: dict[str, Drawing]) -> str:
 
 def calibration(drawings: dict[str, Drawing]) -> str:
     """Whether the error bars are true."""
-    return _pictures(
+    return pictured(
         "Do the error bars mean what they say?",
         drawings,
         [f"calibration_{q}" for q in QUANTITIES],
@@ -140,7 +139,7 @@ def calibration(drawings: dict[str, Drawing]) -> str:
 
 def spending(results: Document, drawings: dict[str, Drawing]) -> str:
     """What was spent, and on which labels."""
-    return _pictures(
+    return pictured(
         "Where the budget went",
         drawings,
         ["spending"],
@@ -154,7 +153,7 @@ def rho(results: Document, drawings: dict[str, Drawing]) -> str:
     """How the levels are related."""
     if len(level_names(results)) == 1:
         return section("Scale between the levels", missing("There is one level only."))
-    return _pictures(
+    return pictured(
         "Scale between the levels",
         drawings,
         ["rho"],
@@ -172,22 +171,6 @@ def _diagnosis(results: Document) -> str:
         *(f"Step {part(x, 'step')}: {part(x, 'sentence')}" for x in left),
     ]
     return "".join(paragraph(text(sentence)) for sentence in said if sentence)
-
-
-def _pictures(
-    title: str,
-    drawings: dict[str, Drawing],
-    names: Sequence[str],
-    note: str,
-    otherwise: str,
-    beside: str = "",
-) -> str:
-    """A section of the figures that there are, or a plain statement of none."""
-    there = [drawings[name] for name in names if name in drawings]
-    if not there:
-        return section(title, missing(otherwise), beside)
-    explained = paragraph(text(note)) if note else ""
-    return section(title, explained, figures(there, beside))
 
 
 def bought(results: Document) -> str:

@@ -14,9 +14,14 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 WIDTH = 4.2  # inches
 INK = "#1a1a1a"
 GREY = "#6b6b6b"
-COLOURS = {"standalone": "#0072b2", "at_hand": "#d55e00", "loo": "#5a5a5a"}
-"""Okabe & Ito (2008): distinct for every common kind of colour vision."""
-MARKERS = {"standalone": "o", "at_hand": "s", "loo": "D"}
+COLOURS = {
+    "standalone": "#0072b2",
+    "at_hand": "#d55e00",
+    "loo": "#5a5a5a",
+    "alone": "#b0509a",
+}
+"""After Okabe & Ito (2008): distinct for every common kind of colour vision."""
+MARKERS = {"standalone": "o", "at_hand": "s", "loo": "D", "alone": "^"}
 
 RC: dict[Any, Any] = {
     "figure.facecolor": "white",
@@ -56,7 +61,7 @@ _LEVELS = LinearSegmentedColormap.from_list("levels", ["#a6dbc8", "#009e73", "#0
 
 def level_colours(names: Sequence[str]) -> dict[str, str]:
     """One colour per level: the higher the level, the darker."""
-    shades = np.linspace(0.0, 0.75, len(names)) if len(names) > 1 else [0.5]
+    shades = [0.5] if len(names) == 1 else np.linspace(0.0, 0.75, len(names))
     return {n: to_hex(_LEVELS(x)) for n, x in zip(names, shades, strict=True)}
 
 

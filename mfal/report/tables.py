@@ -32,7 +32,9 @@ def metrics_table(document: Document) -> str:
     """Held-out errors and calibration, a column per quantity and way of deployment."""
     modes = [m for m in MODES if part(document, "evaluation", m)]
     if not modes:
-        return missing("There is no held-out evaluation yet.")
+        return missing(
+            "There is no held-out evaluation yet: it is made when the campaign ends."
+        )
     columns = [(q, m) for q in ("forces", "energy") for m in modes]
     units = {"forces": FORCE_UNIT, "energy": ENERGY_UNIT}
     head = [
@@ -60,10 +62,14 @@ def metrics_table(document: Document) -> str:
 
 
 def comparison_table(document: Document) -> str:
-    """What other ways of spending the same budget reach; the least error is bold."""
+    """What other choices of labels reach, with intervals; the least error is bold."""
     rows = part(document, "comparison") or []
     if not rows:
-        return missing("Nothing was trained for comparison.")
+        return missing(
+            "Nothing was trained for comparison. It is done when a campaign ends, with "
+            "comparison: true and at least 12 held-out labels (validation: 12 or more), "
+            "and takes no label."
+        )
     keys = ("forces_mae", "energy_mae")
     best = {
         k: min((v for r in rows if (v := finite(part(r, k))) is not None), default=None)
@@ -73,16 +79,21 @@ def comparison_table(document: Document) -> str:
     def cell(row: Any, key: str) -> str:
         value = finite(part(row, key))
         shown = rounded(value)
-        least = value is not None and value == best[key]
-        return f"<strong>{shown}</strong>" if least else shown
+        if value is not None and value == best[key]:
+            shown = f"<strong>{shown}</strong>"
+        low, high = (finite(part(row, f"{key}_{end}")) for end in ("low", "high"))
+        if low is None or high is None:
+            return shown
+        return f"{shown}<small>{rounded(low)} to {rounded(high)}</small>"
 
+    notes = [str(part(row, "note") or "") for row in rows]
+    usual = max(notes, key=notes.count) if len(notes) > 1 else ""
     body = []
     for row in rows:
         note = part(row, "note")
-        name = text(part(row, "name")) + (
-            f"<small>{text(note)}</small>" if note else ""
-        )
+        small = f"<small>{text(note)}</small>" if note and note != usual else ""
         n_high = count(part(row, "n_high"))
+        name = text(part(row, "name")) + small
         body.append([name, n_high, *(cell(row, key) for key in keys)])
     head = [
         "trained on",
@@ -90,7 +101,11 @@ def comparison_table(document: Document) -> str:
         f"force MAE<small>{FORCE_UNIT}</small>",
         f"energy MAE<small>{ENERGY_UNIT}</small>",
     ]
-    return table("The same budget, spent in other ways.", head, body)
+    caption = (
+        f"Errors, below them 95\u00a0% intervals where known{': ' * bool(usual)}"
+        f"{text(usual) if usual else ''}, unless a row says otherwise."
+    )
+    return table(caption, head, body)
 
 
 def level_table(document: Document) -> str:

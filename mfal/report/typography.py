@@ -119,8 +119,22 @@ def moment(iso: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """Anything that comes from data, escaped for HTML."""
-    return MISSING if value is None or value == "" else html.escape(str(value))
+    """Anything that comes from data, escaped for HTML; 5 % stays on one line."""
+    if value is None or value == "":
+        return MISSING
+    return re.sub(r"(?<=\d) %", f"{SPACE}%", html.escape(str(value)))
+
+
+def sentence(said: Any) -> str:
+    """A sentence of the campaign in HTML: its units and powers as they are printed.
+
+    >>> sentence("2 eV/A as n^-0.50")
+    '2 eV/Å as n<sup>−0.50</sup>'
+    """
+    plain = re.sub(r"\beV/A\b", FORCE_UNIT, text(said))
+    return re.sub(
+        r"\^(-?[\d.]*\d)", lambda m: f"<sup>{m[1].replace('-', '−')}</sup>", plain
+    )
 
 
 def formula(value: Any) -> str:

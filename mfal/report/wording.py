@@ -51,7 +51,7 @@ def reached(document: Document) -> str:
     """The errors reached, held-out ones in both ways of deployment if there are any."""
     modes = [m for m in MODES if part(document, "evaluation", m)]
     if not modes:
-        return _left_out(document)
+        return _held_out_so_far(document) or _left_out(document)
     n = count(part(document, "evaluation", "n_structures"))
     price = finite(part(document, "budget", "outside", "validation"))
     divisor, unit = cost_scale(document)
@@ -162,6 +162,34 @@ def _verdict(subject: str, ours: dict[str, float], theirs: dict[str, float]) -> 
     return (
         f"{subject} {verb}: the force error is {rounded(ours[our])} {FORCE_UNIT} "
         f"({our}) against {rounded(theirs[their])} {FORCE_UNIT} ({their})."
+    )
+
+
+def _held_out_so_far(document: Document) -> str:
+    """The held-out errors of the last step; nothing if it has none."""
+    records = learning_curve(document)
+    found = part(records[-1], "heldout") if records else None
+    errors = [
+        " and ".join(
+            f"{rounded(value)} {unit} in {name}"
+            for key, unit, name in (
+                ("forces", FORCE_UNIT, "forces"),
+                ("energy", ENERGY_UNIT, "energies"),
+            )
+            if (value := finite(part(found, mode, key, "mae"))) is not None
+        )
+        + f" {mode_name(document, mode)}"
+        for mode in MODES
+        if finite(part(found, mode, "forces", "mae")) is not None
+        or finite(part(found, mode, "energy", "mae")) is not None
+    ]
+    if not errors:
+        return ""
+    n = finite(part(document, "n_labels_outside", highest(document)))
+    begin = f"On {count(n)} held-out" if n else "On the held-out"
+    return (
+        f"{begin} {highest(document)} labels the potential errs on average by "
+        f"{', and by '.join(errors)}, after the last step."
     )
 
 

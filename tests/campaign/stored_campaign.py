@@ -119,6 +119,9 @@ WRITES = {
     "reset_running": lambda s: s.reset_running(),
     "log_event": lambda s: s.log_event("note", "told", 1),
     "batch": lambda s: batch(s),
+    "extend_structures": lambda s: s.extend_structures(
+        [(molecule(i), "candidate") for i in (20, 21)], "explored:1", "{}"
+    ),
 }
 
 

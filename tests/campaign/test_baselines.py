@@ -6,9 +6,10 @@ import pytest
 from small_campaigns import LEVELS, morse, water
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.campaign import baselines
-from mfal.campaign.baselines import FOLDS, comparison, verdicts
+from mfal.campaign import trials
+from mfal.campaign.baselines import comparison, verdicts
 from mfal.campaign.learning import HeldOut
+from mfal.campaign.trials import FOLDS
 from mfal.models.evaluation import evaluation
 from mfal.models.exact import ExactPotential
 
@@ -53,21 +54,21 @@ def compared(model):
         seen.test.append((model, set(fold.tolist())))
         return plain(model, heldout, fold)
 
-    plain = baselines._errors
+    plain = trials.errors_on
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "ExactPotential", Watched)
-        patch.setattr(baselines, "_errors", errors)
+        patch.setattr(trials, "ExactPotential", Watched)
+        patch.setattr(trials, "errors_on", errors)
         rows = comparison(model, held, [9, 2, 5, 7], seed=0)
     return SimpleNamespace(rows=rows, held=held, **vars(seen))
 
 
 def test_every_strategy_has_its_row(compared):
     assert [(row["name"], row["n_high"]) for row in compared.rows] == [
-        ("high alone, random labels", 9),
+        ("high alone, random labels", 4),
         ("high alone, chosen labels", 4),
-        ("joint, standalone, random labels", 9),
+        ("joint, standalone, random labels", 4),
         ("joint, standalone, chosen labels", 4),
-        ("joint, low at hand, random labels", 9),
+        ("joint, low at hand, random labels", 4),
         ("joint, low at hand, chosen labels", 4),
         ("joint, standalone, this campaign", 4),
         ("joint, low at hand, this campaign", 4),
@@ -83,11 +84,10 @@ def test_nothing_is_tested_on_a_label_it_was_trained_on(compared):
     of_held = [a.positions[0, 0] for a in compared.held.structures]
     folds = []
     for model, fold in compared.test:
-        if len(fold) == 12:  # this campaign, which has seen none of them
-            continue
-        folds.append(fold)
         trained = positions(model.dataset_of_fit, "high")
         assert not trained & {of_held[i] for i in fold}
+        if len(fold) < 12:  # chosen labels are tested on all at once
+            folds.append(fold)
     for some in (folds[:FOLDS], folds[FOLDS : 2 * FOLDS]):
         assert sorted(i for fold in some for i in fold) == list(range(12))
 
@@ -98,7 +98,7 @@ def test_random_labels_are_the_held_out_ones_and_chosen_ones_the_bought(compared
     random = [d for d in compared.train if positions(d, "high") < held]
     chosen = [d for d in compared.train if positions(d, "high") == bought]
     assert (len(random), len(chosen)) == (2 * FOLDS, 2)
-    assert all(len(positions(d, "high")) == 9 for d in random)
+    assert all(len(positions(d, "high")) == 4 for d in random)
     joint = [d for d in compared.train if d.levels == NAMES]
     low = {water(i).positions[0, 0] for i in range(10)}
     assert len(joint) == FOLDS + 1
@@ -138,3 +138,61 @@ def test_the_verdict_says_what_paid_with_its_numbers():
     alone = verdicts(rows[:2], ["high"])
     assert set(alone) == {"choosing"}
     assert "(2.0 times)" in alone["choosing"]
+
+
+def test_learning_curves_begin_with_few_labels_and_end_with_the_row(compared, model):
+    for found in compared.rows[:6]:
+        assert [p["n_high"] for p in found["curve"]] == [4]
+        assert found["curve"][-1]["forces_mae"] == found["forces_mae"]
+        assert (
+            found["forces_mae_low"] <= found["forces_mae"] <= found["forces_mae_high"]
+        )
+    many = trials.Trials(model, compared.held, list(range(9)) * 5, 0, None)
+    assert many.sizes == [4, 9]  # nine lie outside every fold; a quarter is too few
+
+
+def test_every_strategy_is_judged_by_its_rival(compared):
+    against = {r["name"]: r["against"]["name"] for r in compared.rows if "against" in r}
+    assert against == {
+        "high alone, chosen labels": "high alone, random labels",
+        "joint, standalone, random labels": "high alone, random labels",
+        "joint, standalone, chosen labels": "joint, standalone, random labels",
+        "joint, low at hand, random labels": "high alone, random labels",
+        "joint, low at hand, chosen labels": "joint, low at hand, random labels",
+    }
+    by_name = {r["name"]: r for r in compared.rows}
+    for name, rival in against.items():
+        ratio = by_name[rival]["forces_mae"] / by_name[name]["forces_mae"]
+        assert by_name[name]["against"]["forces_ratio"] == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "interval", "said"),
+    [
+        (0.10, (1.5, 2.5), "The choosing paid: "),
+        (0.17, (0.8, 1.7), "Whether the choosing paid cannot be told: "),
+        (0.25, (0.5, 1.2), "The choosing did not pay: "),
+        (0.195, (0.98, 1.04), "The choosing did not pay: "),
+    ],
+)
+def test_the_verdict_is_as_sure_as_its_interval(chosen, interval, said):
+    mine = row("high alone, chosen labels", chosen)
+    mine["against"] = dict(
+        zip(("forces_ratio_low", "forces_ratio_high"), interval, strict=True)
+    )
+    found = verdicts([row("high alone, random labels", 0.2), mine], ["high"])
+    assert said in found["choosing"]
+    assert f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}" in found["choosing"]
+
+
+def test_chosen_labels_are_the_first_that_were_bought(model, compared, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        trials.Trials, "_alone", lambda _, data: seen.append(data) or model
+    )
+    strategies = trials.Trials(model, compared.held, [9, 2, 5, 7], 0, None)
+    strategies.tested("alone", "chosen", 2)
+    strategies.tested("alone", "random", 2)
+    first = {water(i).positions[0, 0] for i in (9, 2)}
+    assert positions(seen[0], "high") == first
+    assert [len(positions(d, "high")) for d in seen] == [2] * (1 + FOLDS)

@@ -1,15 +1,23 @@
 """Errors for the stopping rule: values by their formulas, intervals that hold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from small_campaigns import water
 from test_learning import fit, heldout, labelled, model  # noqa: F401 (fixtures)
 
-from mfal.campaign.judging import judged, judgements
+from mfal.campaign.judging import (
+    judged,
+    judgements,
+    label_sigmas,
+    predicted_errors,
+)
 from mfal.campaign.learning import heldout_predictions, learn
 from mfal.campaign.stopping_config import StoppingConfig
 from mfal.models.calibration import metrics
 from mfal.models.evaluation import residuals as of_labels
-from mfal.models.residuals import Residuals
+from mfal.models.residuals import Residuals, left_out_residuals
 
 
 def residuals(n, *, spread=0.0, seed=0, n_atoms=4):
@@ -139,3 +147,77 @@ def test_a_model_of_one_level_stands_alone(model):  # noqa: F811
     alone, _ = learn(model, None)
     section = StoppingConfig(forces_rmse=0.1, errors="validation")
     assert judgements(alone, None, [section], seed=[0])[section.source] == {"n": 0}
+
+
+# --- predicted at probes
+
+
+def test_predicted_errors_are_those_of_labels_drawn_with_the_sigmas():
+    """Sigmas too small by 2: left-out labels say so, and errors at probes are doubled."""
+    rng = np.random.default_rng(3)
+    parts = residuals(400, seed=3)
+    wrong = {
+        q: dataclasses.replace(part, sigma=0.5 * part.sigma)
+        for q, part in parts.items()
+    }
+    sigmas = {
+        "energy": [np.array([s]) for s in rng.uniform(0.001, 0.003, 50)],
+        "forces": [rng.uniform(0.05, 0.2, 12) for _ in range(50)],
+    }
+    drawn = {
+        q: np.concatenate(
+            [2 * s * rng.standard_normal((4000, len(s))) for s in some], 1
+        )
+        for q, some in sigmas.items()
+    }
+    got = predicted_errors(wrong, sigmas, rng=rng)
+    assert got["n_probes"] == 50
+    mae, rmse = got["energy_mae"], got["forces_rmse"]
+    assert mae["value"] == pytest.approx(np.abs(drawn["energy"]).mean(), rel=0.08)
+    expected = np.sqrt(np.square(drawn["forces"]).mean())
+    assert rmse["value"] == pytest.approx(expected, rel=0.04)
+    for one in (mae, rmse):
+        assert one["low"] < one["value"] < one["high"] and one["bound"] == one["value"]
+
+
+def test_the_interval_of_predicted_errors_knows_of_few_left_out_labels():
+    sigmas = {"energy": [np.array([0.002])] * 30}
+    width = {}
+    for n in (10, 40):
+        one = {"energy": residuals(n, seed=5)["energy"]}
+        got = predicted_errors(one, sigmas, rng=np.random.default_rng(0))["energy_mae"]
+        width[n] = (got["high"] - got["low"]) / got["value"]
+    # z is the root of a mean of n squares: relative error 1 / sqrt(2 n), both sides
+    assert width[10] == pytest.approx(2 / np.sqrt(20), rel=0.5)
+    assert width[40] == pytest.approx(2 / np.sqrt(80), rel=0.5)
+
+
+def test_probes_are_judged_where_they_are_not_where_labels_are(model):  # noqa: F811
+    """Far from all labels a predicted error is larger than among them."""
+    model, _ = learn(model, None)
+    section = StoppingConfig(forces_rmse=0.1, errors="predicted")
+    near = [water(i) for i in range(6)]
+    far = [atoms.copy() for atoms in near]
+    for atoms in far:
+        atoms.positions *= 1.3
+    found = {
+        name: judgements(model, None, [section], seed=[0], probes=probes)
+        for name, probes in (("near", near), ("far", far))
+    }
+    errors = {name: one[section.source] for name, one in found.items()}
+    assert (
+        errors["far"]["forces_rmse"]["value"] > errors["near"]["forces_rmse"]["value"]
+    )
+    sigmas = label_sigmas(model.predict(far), far)
+    left = left_out_residuals(model)
+    rng = np.random.default_rng(0)
+    same = predicted_errors(left, sigmas, rng=rng)
+    for name in ("energy_mae", "forces_rmse"):
+        assert errors["far"][name]["value"] == pytest.approx(same[name]["value"])
+    assert errors["far"]["n"] == 6 and "ece_forces" in errors["far"]
+
+
+def test_without_left_out_labels_nothing_is_predicted():
+    sigmas = {"forces": [np.full(6, 0.1)]}
+    got = predicted_errors({}, sigmas, rng=np.random.default_rng(0))
+    assert got == {"n_probes": 1}

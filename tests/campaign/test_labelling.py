@@ -98,6 +98,7 @@ def test_every_label_is_recorded_with_what_it_cost(opened, label):
     assert label.seen == []  # all done: nothing is asked for again
 
 
+@pytest.mark.faults
 def test_a_failed_label_is_tried_again_and_charged_for_each_attempt(opened, label):
     label(lambda r: "fine" if r.label_id != "label-3" or r.attempt == 2 else "crashed")
     stored = opened.label(3)
@@ -109,6 +110,7 @@ def test_a_failed_label_is_tried_again_and_charged_for_each_attempt(opened, labe
     ]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_a_label_that_always_fails_is_given_up_and_the_others_go_on(
     opened, label, max_attempts
@@ -124,6 +126,7 @@ def test_a_label_that_always_fails_is_given_up_and_the_others_go_on(
     assert states(opened).count("done") == 9
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "kind", ["unphysical_structure", "bad_specification", "missing_package", "memory"]
 )
@@ -143,6 +146,7 @@ def test_attempts_go_on_from_where_they_were(opened, label):
     assert (attempts["label-3"], attempts["label-4"]) == (2, 1)
 
 
+@pytest.mark.faults
 def test_without_a_budget_there_is_no_second_attempt(opened, label):
     label(
         lambda r: "crashed" if r.label_id == "label-3" else "fine",
@@ -161,6 +165,7 @@ def test_without_a_budget_there_is_no_second_attempt(opened, label):
     assert states(opened).count("done") == 9
 
 
+@pytest.mark.faults
 def test_a_stop_keeps_what_is_finished_and_leaves_the_rest(opened, label):
     stop = Event()
 
@@ -188,6 +193,7 @@ def test_a_stop_before_the_step_submits_nothing(opened, label):
     assert states(opened) == ["pending"] * 10
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("n_failing", "fraction", "stops"),
     [(5, 0.3, True), (5, 0.5, False), (4, 0.0, False), (6, 0.5, True)],

@@ -11,6 +11,8 @@ from mfal.campaign.store import CampaignStore
 
 KEYS = {
     "format",
+    "pool",
+    "forecast",
     "mfal_version",
     "name",
     "finished",
@@ -30,6 +32,7 @@ KEYS = {
     "learning_curve",
     "levels_left",
     "batches",
+    "explorations",
     "stopping",
     "evaluation",
     "comparison",

@@ -1,6 +1,7 @@
 """A campaign stops when what was asked for holds, also if it was killed on the way."""
 
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from small_campaigns import BASE, REPLAY, gains, run, write_labels
 from typer.testing import CliRunner
 
 from mfal.campaign import CampaignConfig, campaign_results
+from mfal.campaign.choosing import assign_roles
 from mfal.cli import app
 from mfal.report import write_report
 
@@ -147,6 +149,20 @@ def test_a_batch_that_gains_too_little_is_the_last(folder):
     assert "gain per cost" in results["stopping_reason"]
 
 
+def test_errors_are_predicted_at_probes_that_never_get_a_label(folder):
+    asked = {**ASKED, "errors": "predicted"}
+    config = config_of(folder, stopping=asked, probes=6, targets=4)
+    results = run(config, folder / "probes")
+    probes = {i for i, role in enumerate(assign_roles(config, SIZE)) if role == "probe"}
+    assert len(probes) == 6
+    assert not probes & {b["structure"] for b in results["bought"]}
+    met = met_in(results, forces_rmse=0.4, energy_mae=0.02)
+    in_a_row = [a and b for a, b in pairwise(met)]
+    assert in_a_row.index(True) == len(met) - 2
+    (errors,) = results["learning_curve"][-1]["judged"].values()
+    assert errors["n_probes"] == 6
+
+
 # --- the section
 
 
@@ -164,13 +180,21 @@ def test_without_the_section_the_configuration_is_what_it_was(folder):
         ({"forces_rmse": 0.0}, "greater than 0"),
         ({"ece": 1.0}, "less than 1"),
         ({"ece": 0.1, "confidence": 0.3}, "greater than or equal to 0.5"),
-        ({"ece": 0.1, "errors": "test"}, "'leave_one_out' or 'validation'"),
+        ({"ece": 0.1, "errors": "test"}, "'predicted' or 'validation'"),
         ({"ece": 0.1, "deployment": "at_hand"}, "stopping.deployment: there is no low"),
     ],
 )
 def test_a_section_that_cannot_be_is_refused(folder, section, message):
     with pytest.raises(ValueError, match=message):
         config_of(folder, stopping=section)
+
+
+def test_predicted_errors_need_probes(folder):
+    asked = {"ece": 0.1, "errors": "predicted"}
+    with pytest.raises(ValueError, match="raise probes to 5 at least"):
+        config_of(folder, stopping=asked, probes=4)
+    with pytest.raises(ValueError, match="20 probes and 5 held out leave 2 candidates"):
+        config_of(folder, stopping=asked)
 
 
 def test_validation_without_held_out_labels_is_refused(folder):

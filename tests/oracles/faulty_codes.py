@@ -53,13 +53,13 @@ class Unconverged(Sound):
 
 
 class NotFinite(Sound):
-    def __init__(self, quantity, value):
+    def __init__(self, quantity, value, place=-1):
         super().__init__()
-        self.quantity, self.value = quantity, float(value)
+        self.quantity, self.value, self.place = quantity, float(value), place
 
     def falsify(self):
         spoiled = np.array(self.results[self.quantity], dtype=float)
-        spoiled.flat[-1] = self.value
+        spoiled.flat[self.place % spoiled.size] = self.value
         self.results[self.quantity] = spoiled if spoiled.shape else float(spoiled)
 
 
@@ -107,6 +107,15 @@ class Slow(Sound):
         with open(self.note, "a") as file:
             file.write("run\n")
         time.sleep(self.seconds)
+
+
+class Loads(Sound):
+    """Counts in the file `note` how often it was loaded."""
+
+    def __init__(self, note):
+        super().__init__()
+        with open(note, "a") as file:
+            file.write("load\n")
 
 
 class Hungry(Sound):

@@ -33,6 +33,7 @@ def test_only_the_quantities_of_the_level_are_given(copper):
     assert build_oracle(fidelity)(copper).label.quantities == ("forces",)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "factory", ["os:system", "subprocess:run", "ase.calculators.vasp:Vasp", "asev:x"]
 )
@@ -41,6 +42,7 @@ def test_a_factory_outside_the_allowed_modules_is_refused(factory):
         build_oracle(python(factory))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "factory", ["ase", "ase.calculators.emt:", ":EMT", "a.__b__:c", "a:b.c", "a:_b"]
 )
@@ -49,6 +51,7 @@ def test_a_path_that_is_not_that_of_a_name_in_a_module_is_refused(factory):
         build_oracle(python(factory), allowed_modules=["ase", "a"])
 
 
+@pytest.mark.faults
 def test_what_an_allowed_module_only_imported_is_refused():
     oracle = build_oracle(python("ase.calculators.emt:NeighborList"))
     with pytest.raises(ValueError, match="is not a function or class of"):
@@ -91,3 +94,20 @@ def test_a_quantity_that_the_calculator_lacks_is_an_error(copper):
     with pytest.raises(OracleError, match="does not give all of") as failure:
         build_oracle(fidelity)(copper)
     assert failure.value.kind == "bad_specification"
+
+
+def test_a_calculator_is_loaded_for_each_label_unless_it_is_kept(copper, tmp_path):
+    """A universal potential takes seconds to load, and its labels milliseconds."""
+    loads = {}
+    for keep in (False, True):
+        note = tmp_path / str(keep)
+        options = {"arguments": {"note": str(note)}, "keep_loaded": keep}
+        oracle = build_oracle(python("faulty_codes:Loads", **options), ALLOWED)
+        oracle.check(["Cu"])
+        for seed in range(3):
+            copper.rattle(0.02, seed=seed)
+            label = oracle(copper).label
+            fresh = build_oracle(Fidelity("emt", {"code": "emt"}))(copper).label
+            np.testing.assert_allclose(label.forces, fresh.forces, atol=1e-9)
+        loads[keep] = len(note.read_text().splitlines())
+    assert loads == {False: 4, True: 1}

@@ -86,6 +86,7 @@ def test_no_more_than_asked_are_under_way(request_of):
     assert under_way == [1, 2, 3, 1, 2, 3]
 
 
+@pytest.mark.faults
 def test_after_the_stop_what_is_finished_is_handed_over_and_the_rest_cancelled(
     request_of,
 ):
@@ -110,6 +111,7 @@ def test_after_the_stop_what_is_finished_is_handed_over_and_the_rest_cancelled(
     }
 
 
+@pytest.mark.faults
 def test_a_stop_is_noticed_while_labels_run(request_of):
     """SIGTERM must not wait for a label of hours."""
     executor, stop = Scripted(), Event()
@@ -123,6 +125,7 @@ def test_a_stop_is_noticed_while_labels_run(request_of):
     assert time.perf_counter() - begin < 5
 
 
+@pytest.mark.faults
 def test_a_label_whose_executor_broke_is_a_crash(request_of):
     class Broken(Executor):
         def submit(self, function, request):

@@ -25,14 +25,17 @@ def test_a_sound_oracle_is_trusted_and_measured(copper):
     assert "against finite differences" in examination.verdict
 
 
+@pytest.mark.faults
 def test_forces_of_the_wrong_sign_are_refused(copper, faulty):
     assert "forces" in failures(faulty("Flipped"), copper)
 
 
+@pytest.mark.faults
 def test_forces_of_the_wrong_sign_are_refused_even_at_a_minimum(faulty):
     assert "forces" in failures(faulty("Flipped"), bulk("Cu", cubic=True))
 
 
+@pytest.mark.faults
 def test_stress_in_another_unit_and_order_is_refused(copper, faulty):
     found = failures(faulty("WrongStress", ALL), copper)
     assert "stress" in found

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -5,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
+from faulty_codes import ALLOWED
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mfal import Fidelity
-from mfal.oracles import build_oracle, label_structure
+from mfal.oracles import LabelRequest, build_oracle, label_structure
 
 ALL = ("energy", "forces", "stress")
 EMT = Fidelity("emt", {"code": "emt"}, ALL)
@@ -31,6 +35,7 @@ def failure(request):
     return result.error.kind, result.error.message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -51,6 +56,7 @@ def test_an_unphysical_structure_is_refused_before_the_code_runs(
     assert not Path(tmp_path / "note").exists()
 
 
+@pytest.mark.faults
 def test_a_short_bond_that_the_code_would_accept_is_refused(request_of):
     pytest.importorskip("tblite")
     water = molecule("H2O")
@@ -62,6 +68,7 @@ def test_a_short_bond_that_the_code_would_accept_is_refused(request_of):
     assert "0.100 A apart" in message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize("quantity", ALL)
 def test_a_value_that_is_not_finite_is_refused(request_of, faulty, quantity, value):
@@ -71,6 +78,25 @@ def test_a_value_that_is_not_finite_is_refused(request_of, faulty, quantity, val
     assert message == f"{quantity} holds a value that is not finite"
 
 
+@pytest.mark.faults
+@given(
+    quantity=st.sampled_from(ALL),
+    place=st.integers(0, 11),
+    value=st.sampled_from(["nan", "inf", "-inf"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_one_value_that_is_not_finite_anywhere_is_enough(quantity, place, value):
+    """Row 3, whichever of the numbers of a label it is."""
+    arguments = {"quantity": quantity, "value": value, "place": place}
+    specification = {"code": "python", "factory": "faulty_codes:NotFinite"}
+    fidelity = Fidelity("bad", {**specification, "arguments": arguments}, ALL)
+    request = LabelRequest.of("a", bulk("Cu", cubic=True), fidelity)
+    kind, message = failure(dataclasses.replace(request, allowed_modules=ALLOWED))
+    assert kind == "unphysical_label"
+    assert message == f"{quantity} holds a value that is not finite"
+
+
+@pytest.mark.faults
 def test_a_force_beyond_physics_is_refused(request_of, faulty):
     fidelity = faulty("NotFinite", quantity="forces", value=1e4)
     kind, message = failure(request_of(fidelity))
@@ -78,10 +104,12 @@ def test_a_force_beyond_physics_is_refused(request_of, faulty):
     assert "atom 3" in message
 
 
+@pytest.mark.faults
 def test_a_calculation_that_did_not_converge_is_refused(request_of, faulty):
     assert failure(request_of(faulty("Unconverged")))[0] == "not_converged"
 
 
+@pytest.mark.faults
 def test_a_code_that_does_not_report_convergence_is_refused(request_of):
     specification = {"code": "python", "factory": "ase.calculators.emt:EMT"}
     kind, message = failure(request_of(Fidelity("silent", specification)))
@@ -89,6 +117,7 @@ def test_a_code_that_does_not_report_convergence_is_refused(request_of):
     assert "raises_if_unconverged" in message
 
 
+@pytest.mark.faults
 def test_whatever_a_code_raises_fails_its_label_only(request_of, faulty):
     kind, message = failure(request_of(faulty("Raises")))
     assert (kind, message) == ("code_error", "ZeroDivisionError: deep inside")

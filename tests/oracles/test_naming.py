@@ -4,7 +4,13 @@ import pytest
 
 from mfal import Fidelity
 from mfal.oracles import build_oracle
-from mfal.oracles.naming import example_structure, level_of, named_specification
+from mfal.oracles.naming import (
+    any_specification,
+    example_structure,
+    level_of,
+    named_level,
+    named_specification,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,20 @@ def test_a_name_that_stands_for_nothing_is_refused(name):
 def test_the_nearest_name_is_proposed():
     with pytest.raises(ValueError, match="did you mean 'gfn2'"):
         named_specification("gnf2")
+    with pytest.raises(ValueError, match="did you mean 'gfn2'"):
+        any_specification("gnf2")
+
+
+def test_a_name_of_no_code_may_stand_for_a_method_by_hand():
+    assert any_specification("gfn2") == named_specification("gfn2")
+    assert named_level("VASP PBE", ("energy",), 1, 2) == Fidelity(
+        "vasp pbe", {"code": "manual", "name": "VASP PBE"}, ("energy",), 1, 2
+    )
+
+
+def test_the_specification_of_a_name_can_be_changed_without_changing_the_name():
+    named_specification("gpaw-fine")["kpts"]["density"] = 0.1
+    assert named_specification("gpaw-fine")["kpts"]["density"] == 5.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_an_oracle_knows_its_level():
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ({}, "one of tblite, pyscf, emt, replay, python, got None"),
+        ({}, "one of tblite, pyscf, gpaw, emt, replay, python, manual, got None"),
         ({"code": "pyscff"}, "got 'pyscff' (did you mean 'pyscf'?)"),
         ({"code": 3}, "got 3"),
         ({"code": "pyscf", "method": "HF"}, "option 'basis' is missing"),

@@ -68,6 +68,7 @@ def test_an_effective_core_potential_comes_with_its_basis():
     assert energy(iodine, basis="def2-svp") == pytest.approx(-8100, abs=100)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("method", "max_cycle", "what"),
     [("HF", 2, "SCF"), ("PBE", 2, "SCF"), ("CCSD", 7, "CCSD")],
@@ -80,6 +81,7 @@ def test_an_unconverged_calculation_is_an_error(water, method, max_cycle, what):
     assert failure.value.kind == "not_converged"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("method", ["HF", "PBE"])
 def test_a_later_attempt_solves_the_same_equations_in_another_way(water, method):
     stubborn = build_oracle(level(method, max_cycle=4))

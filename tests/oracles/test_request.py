@@ -3,6 +3,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mfal import Fidelity, Label
 from mfal.oracles import LabelError, LabelRequest, LabelResult
@@ -91,7 +93,10 @@ def test_a_result_is_either_a_label_or_an_error(both):
     [
         lambda v: v.pop("task"),
         lambda v: v.update(extra=1),
-        lambda v: v.update(format=2),
+        lambda v: v.update(format=3),
+        lambda v: v.pop("sha256"),
+        lambda v: v["label"].update(energy=-2.0),
+        lambda v: v.update(cpu_seconds=0.0),
         lambda v: v.pop("format"),
         lambda v: v["label"].update(energy=float("nan")),
         lambda v: v["label"].update(forces=[[1.0, 2.0]]),
@@ -108,3 +113,25 @@ def test_json_that_is_no_result_of_this_format_is_refused(spoil):
 def test_text_that_is_no_result_is_refused(text):
     with pytest.raises(ValueError):
         LabelResult.from_json(text)
+
+
+@pytest.mark.faults
+@given(st.data())
+def test_a_flipped_bit_never_changes_a_result(data):
+    """Row 16: it is refused, or reads as what was written."""
+    before = result(label=Label(energy=-76.5, forces=np.eye(3)))
+    content = bytearray(before.to_json().encode())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        after = LabelResult.from_json(content.decode())
+    except ValueError:
+        return
+    assert after.label.agrees_with(before.label)
+    assert after.to_json() == before.to_json()
+
+
+def test_a_result_of_the_first_format_is_read():
+    values = json.loads(result().to_json()) | {"format": 1}
+    del values["sha256"]
+    assert LabelResult.from_json(json.dumps(values)).to_json() == result().to_json()

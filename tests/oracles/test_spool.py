@@ -25,6 +25,7 @@ def test_results_come_in_the_order_in_which_they_were_finished(request_of, tmp_p
     assert names == ["b", "c", "a"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_file_cut_short_is_logged_and_left_out(request_of, tmp_path, caplog, share):
     label_structure(request_of(EMT, "whole"))
@@ -87,6 +88,7 @@ def test_a_failed_attempt_is_repeated_only_as_the_next_attempt(request_of, fault
     assert later.attempt == 2
 
 
+@pytest.mark.faults
 def test_a_spool_that_cannot_be_written_does_not_lose_the_label(
     request_of, tmp_path, caplog
 ):

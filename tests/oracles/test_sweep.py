@@ -1,13 +1,13 @@
 """Labels for a list of structures, in a run that can be killed and run again."""
 
-import json
+from dataclasses import replace
 
 import pytest
 from ase import Atoms
 from ase.build import molecule
 
 from mfal import Fidelity
-from mfal.oracles import LabelRequest, label_structure
+from mfal.oracles import LabelRequest, LabelResult, label_structure
 from mfal.oracles.naming import level_of, named_specification
 from mfal.oracles.sweep import label_structures
 
@@ -46,9 +46,9 @@ def test_every_structure_gets_the_label_of_the_oracle(waters, spool):
 def test_what_is_in_the_spool_is_not_computed_again(waters, spool):
     label_structures(waters[:2], GFN2, spool)
     for path in spool.glob("*.json"):  # a mark that a new computation would not give
-        stored = json.loads(path.read_text())
-        stored["label"]["energy"] = -1.0
-        path.write_text(json.dumps(stored))
+        stored = LabelResult.from_json(path.read_text())
+        marked = replace(stored, label=replace(stored.label, energy=-1.0))
+        path.write_text(marked.to_json())
     sweep = label_structures(waters, GFN2, spool)
     assert [sweep.labels[i].energy == -1.0 for i in range(3)] == [True, True, False]
     assert sweep.n_known == 2

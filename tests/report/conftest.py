@@ -5,6 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from pictured import stored
+
+from mfal.report import write_report
 
 LOW, HIGH = "gfn2", "pbe"
 N_TEST, N_ATOMS, TOTAL = 40, 9, 220.0
@@ -272,7 +275,13 @@ def bought(records, rng):
 @pytest.fixture(scope="session")
 def finished():
     """Results of a finished campaign; not to be changed (see `results`)."""
-    return campaign()
+    return stored(campaign())
+
+
+@pytest.fixture(scope="session")
+def written(finished, tmp_path_factory):
+    """The page of the finished campaign, with its figures beside it."""
+    return write_report(finished, tmp_path_factory.mktemp("campaign"))
 
 
 @pytest.fixture

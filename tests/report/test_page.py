@@ -18,8 +18,8 @@ FIGURES = {
         for q in ("forces", "energy")
         for m in ("standalone", "at_hand")
     ),
-    "spending",
-    "rho",
+    *(f"baselines_{q}" for q in ("forces", "energy")),
+    *("spending", "rho", "timeline", "map_levels", "map_steps"),
 }
 
 
@@ -52,11 +52,6 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
-
-
-@pytest.fixture(scope="module")
-def written(finished, tmp_path_factory):
-    return write_report(finished, tmp_path_factory.mktemp("campaign"))
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +92,17 @@ def test_the_parts_stand_in_their_order(html):
         "ethanol",
         "What it reached",
         "Learning curve",
+        "Against random and single-level labels",
+        "What going on would buy",
         "Predicted against computed",
         "Do the error bars mean what they say?",
         "Where the budget went",
         "Scale between the levels",
-        "Compared with",
+        "Map of the pool",
         "The model in numbers",
         "Failed and quarantined labels",
         "What was bought",
+        "Workers and time",
         "How it was run",
     ]
 
@@ -175,7 +173,7 @@ KEYS = [
     *("mfal_version", "name", "finished", "stopping_reason", "started", "updated"),
     *("system", "levels", "plan", "budget", "n_labels", "cost_model", "cost_ratio"),
     *("diagnosis", "model", "learning_curve", "evaluation", "comparison", "verdict"),
-    *("failures", "bought", "execution"),
+    *("failures", "bought", "execution", "map", "timeline", "pool"),
 ]
 
 
@@ -183,7 +181,7 @@ KEYS = [
 def test_a_page_stands_without_any_one_part(results, key, without_images):
     del results[key]
     page = page_of(results)
-    assert page.open == [] and len(page.headings) == 12
+    assert page.open == [] and len(page.headings) == 15
     assert not re.search(r"\b(None|nan|inf)\b(?!:)", page.text)
 
 
@@ -260,6 +258,8 @@ def test_results_of_another_format_are_refused(results, tmp_path):
 def test_a_report_that_cannot_be_drawn_leaves_the_old_one(
     results, tmp_path, monkeypatch
 ):
+    for key in ("evaluation", "comparison", "map", "timeline"):
+        results[key] = None  # fewer figures: they take most of the time
     old = write_report(results, tmp_path).read_bytes()
 
     def full(descriptor):

@@ -70,12 +70,22 @@ def test_an_unfinished_campaign_says_so(results):
 
 def test_without_held_out_labels_the_leave_one_out_errors_are_told(results):
     results["evaluation"] = None
+    results["learning_curve"][-1]["heldout"] = None
     loo = results["learning_curve"][-1]["loo"]
     said = reached(results)
     assert said.startswith("No held-out errors are known yet")
     low, high = loo["forces_mae_low"], loo["forces_mae_high"]
     assert f"{loo['forces_mae']:.3f}" in said
     assert f"({low:.3f} to {high:.3f})" in said
+
+
+def test_before_the_end_the_held_out_errors_of_the_last_step_are_told(results):
+    results["evaluation"], results["n_labels_outside"] = None, {"pbe": 40}
+    said = reached(results)
+    assert said.startswith("On 40 held-out pbe labels the potential errs on average by")
+    found = results["learning_curve"][-1]["heldout"]["at_hand"]["forces"]["mae"]
+    assert f"{found:.4f} eV/Å in forces" in said
+    assert said.endswith("with gfn2 at hand, after the last step.")
 
 
 def test_labels_outside_the_budget_are_not_invented(results):

@@ -1,0 +1,1 @@
+"""Learning on the fly against learning from a pool."""
