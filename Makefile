@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 DEMO := campaigns/ethanol
 
-.PHONY: install demo test lint bench-smoke clean
+.PHONY: install demo test lint bench-smoke docs clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,11 @@ lint: install
 # every benchmark at tiny size; `python -m benchmarks` lists them
 bench-smoke: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks all --smoke
+
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/mkdocs.yml
+	@echo "The pages are in build/site"
 
 clean:
 	rm -rf $(VENV) build dist

@@ -23,8 +23,11 @@ MODULES = {
     "multifidelity_bo": "cokriging.optimisation",
     "selection": "selection.run",
     "strategies_small": "strategies_small.run",
+    "strategies": "strategies.run",
     "ethanol": "ethanol.run",
     "trust": "trust.run",
+    "on_the_fly": "on_the_fly.run",
+    "campaign_engine": "campaign_engine.run",
 }
 
 

@@ -272,4 +272,4 @@ print("the same labels as in the whole campaign:", same)
 # </details>
 
 # %%
-folder.cleanup()
+folder.cleanup()  # after the exercise

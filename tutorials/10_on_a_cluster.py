@@ -255,7 +255,12 @@ _ = axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 # run("moved")
 # print(len(choices("moved")[0]), "labels", choices("moved")[0] == killed[0])
 # ```
-# SOLUTION
+# It prints
+#
+# ```text
+# moved: exit code 0, writing the report
+# 108 labels True
+# ```
 #
 # The directory of the campaign (its `campaign.sqlite` holds everything) and the YAML
 # file, with the files that this names. Everything else can be made again.
@@ -263,4 +268,4 @@ _ = axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 # </details>
 
 # %%
-scratch.cleanup()
+scratch.cleanup()  # after the exercise

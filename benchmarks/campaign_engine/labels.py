@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import platform
 import shutil
 import time
@@ -128,12 +127,6 @@ def spans(
             end = min(start - begin + timeout, wall)
             found.append((start - begin, end, "hanging"))
     return sorted((round(a, 3), round(b, 3), how) for a, b, how in found)
-
-
-def longest_gap(found: list[tuple[float, float, str]], workers: int) -> float:
-    """Share of the time of the workers in which no label ran, up to the last end."""
-    end = max(b for _, b, _ in found)
-    return 1 - math.fsum(b - a for a, b, _ in found) / (workers * end)
 
 
 @contextmanager

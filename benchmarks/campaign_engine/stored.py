@@ -1,15 +1,18 @@
 """A store of many labels: how long `mfal status` and a resumption take on it.
 
-    python -m benchmarks.campaign_engine.stored FOLDER status | document | resume
+    python -m benchmarks.campaign_engine.stored FOLDER document | resume
 
-prints the seconds of one of them as JSON, in a process of its own.
+prints the wall and CPU seconds of one of them as JSON, in a process of its own.
 """
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +45,15 @@ def measured(folder: Path, n_labels: int, repeats: int = 3) -> dict[str, Any]:
     _built(small, 4 * N_PILOT)
     found: dict[str, Any] = {"n_labels": n_labels, "built_seconds": built}
     found["megabytes"] = (folder / "campaign.sqlite").stat().st_size / 1e6
-    found["status"] = min(_command(folder) for _ in range(repeats))
-    found["imports"] = min(_command(small) for _ in range(repeats))
+    tasks: dict[str, Callable[[], dict[str, float]]] = {
+        "status": lambda: _command(folder),
+        "imports": lambda: _command(small),
+    }
     for what in ("document", "resume"):
-        runs = [
-            in_subprocess(["-m", MODULE, str(folder), what], 1) for _ in range(repeats)
-        ]
+        words = ["-m", MODULE, str(folder), what]
+        tasks[what] = partial(in_subprocess, words, 1)
+    for what, task in tasks.items():
+        runs = [task() for _ in range(repeats)]
         found[what] = min(runs, key=lambda run: run["seconds"])
     return found
 
@@ -95,27 +101,29 @@ def configuration(n_pool: int) -> CampaignConfig:
     )
 
 
-def document(folder: Path) -> float:
-    """Seconds of what `mfal status` says, from the store."""
+def document(folder: Path) -> dict[str, float]:
+    """Time of what `mfal status` says, from the store."""
     config = configuration(1000)
-    begin = time.perf_counter()
+    begin = _clocks()
     with CampaignStore(folder / "campaign.sqlite", read_only=True) as store:
         results_document(config, store)
-    return time.perf_counter() - begin
+    return _since(begin)
 
 
-def resume(folder: Path) -> float:
-    """Seconds until the data of the next fit are there, with 16 labels interrupted."""
+def resume(folder: Path) -> dict[str, float]:
+    """Time until the data of the next fit are there, with 16 labels interrupted."""
     config = configuration(1000)
     with CampaignStore(folder / "campaign.sqlite") as store, store.batch():
-        store._execute("UPDATE labels SET state = 'pending', result = NULL WHERE id < 17")
+        store._execute(
+            "UPDATE labels SET state = 'pending', result = NULL WHERE id < 17"
+        )
         for label_id in range(1, 17):
             store.start(label_id)
-    begin = time.perf_counter()
+    begin = _clocks()
     with CampaignStore(folder / "campaign.sqlite") as store:
         n_reset = store.reset_running()
         dataset, _ = store.dataset(config.fidelities())
-        seconds = time.perf_counter() - begin
+        seconds = _since(begin)
         if len(dataset.labels) + n_reset < 32:
             raise RuntimeError("the store does not hold what was written")
         with store.batch():
@@ -125,11 +133,24 @@ def resume(folder: Path) -> float:
     return seconds
 
 
-def _command(folder: Path) -> float:
-    words = [sys.executable, "-m", "mfal.cli", "status", str(folder)]
-    begin = time.perf_counter()
+def _clocks() -> tuple[float, float]:
+    """Wall and CPU time of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = time.process_time() + children.ru_utime + children.ru_stime
+    return time.perf_counter(), cpu
+
+
+def _since(begin: tuple[float, float]) -> dict[str, float]:
+    wall, cpu = (now - then for now, then in zip(_clocks(), begin, strict=True))
+    return {"seconds": wall, "cpu_seconds": cpu}
+
+
+def _command(folder: Path) -> dict[str, float]:
+    code = "from mfal.cli import main; main()"
+    words = [sys.executable, "-c", code, "status", str(folder)]
+    begin = _clocks()
     subprocess.run(words, check=True, capture_output=True)
-    return time.perf_counter() - begin
+    return _since(begin)
 
 
 def _built(folder: Path, n_labels: int) -> float | None:
@@ -167,7 +188,12 @@ def _info(step: int) -> dict[str, Any]:
     """What a finished step says of its fit: errors that fall slowly."""
     error = {"mae": 1.0 / step, "rmse": 1.2 / step, "ece": 0.05}
     two = [1.0, 1.0]
-    found = {"kernels": ["matern52"] * 2, "lengthscale": two, "scale": two, "rho": [1.0]}
+    found = {
+        "kernels": ["matern52"] * 2,
+        "lengthscale": two,
+        "scale": two,
+        "rho": [1.0],
+    }
     noise = [[1e-3, 1e-2, 1e-3]] * 2
     fit = {"hyperparameters": found | {"noise": noise}, "rho_error": [0.1]}
     factors = {"energy": 1.0, "forces": 1.0}
@@ -186,4 +212,4 @@ def _info(step: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     verb = {"document": document, "resume": resume}[sys.argv[2]]
-    sys.stdout.write(json.dumps({"seconds": verb(Path(sys.argv[1]))}) + "\n")
+    sys.stdout.write(json.dumps(verb(Path(sys.argv[1]))) + "\n")

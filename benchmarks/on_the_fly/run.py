@@ -24,7 +24,7 @@ from ase.calculators.emt import EMT
 
 import mfal
 from benchmarks.derivative_kernel.measured import machine
-from benchmarks.markdown import table
+from benchmarks.markdown import table, write_sections
 from mfal.calculators.exploring import Ensemble
 from mfal.campaign import Campaign, CampaignConfig, CampaignStore, load_campaign
 from mfal.data import Label
@@ -62,6 +62,7 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     if not options.smoke:
         write_text(HERE / "results.json", json.dumps(document, indent=1) + "\n")
+        write_sections(HERE / "README.md", {"table": summary(rows)})
     print(summary(rows))
 
 

@@ -82,7 +82,13 @@ def _panel(axes: Axes, system: SystemResults, mode: str) -> dict[str, Any]:
             found[name] = _curve(axes, system, name, at, style)
     axes.set(xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        low, high = axis.get_view_interval()
+        subs = (
+            (1, 2, 3, 5)
+            if high > 4 * low
+            else (1, 1.1, 1.2, 1.4, 1.7, 2, 3, 5, 7, 8, 9)
+        )
+        axis.set_major_locator(LogLocator(subs=subs))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=7)

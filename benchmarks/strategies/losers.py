@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from benchmarks.strategies.strategies import (
+    ACTIVE,
     AT_HAND,
     DELTA,
     ENERGIES,
     FIXED,
+    JOINT,
     OTHERS,
     OURS,
     RANDOM,
@@ -18,6 +20,7 @@ from benchmarks.strategies.summary import (
     SystemResults,
     best_of,
     costs_of,
+    errors_of,
     has,
     interval,
     paid_over,
@@ -46,7 +49,28 @@ def losers(systems: Mapping[str, SystemResults]) -> str:
                 f"what *{against}* pays (dearer in {(values > 1).sum()} of "
                 f"{len(values)} seeds{words})."
             )
+        lines += _ends(name, system)
     return "\n".join(lines) or "- nowhere."
+
+
+def _ends(name: str, system: SystemResults) -> Iterator[str]:
+    """Where ours ends with a larger error than another that spends as much."""
+    n = system["sizes"]["budget"]
+    for who, mode in ((OURS.name, "standalone"), (AT_HAND.name, "at_hand")):
+        others = [*RATIOS, JOINT.name, *([DELTA.name] if mode == "at_hand" else [])]
+        others += [s.name for s in ACTIVE] if mode == "standalone" else []
+        for against in others:
+            if not (has(system, who, mode) and has(system, against, mode)):
+                continue
+            mine, theirs = (errors_of(system, s, mode, n) for s in (who, against))
+            middle, low, high = interval(mine / theirs)
+            if middle > 1:
+                yield (
+                    f"- {name}: **{who}**, {mode.replace('_', ' ')}, ends with "
+                    f"{middle:.2g} ({low:.2g} to {high:.2g}) times the error of "
+                    f"*{against}* (larger in {(mine > theirs).sum()} of {len(mine)} "
+                    "seeds)."
+                )
 
 
 def _pairs(system: SystemResults) -> Iterator[tuple[str, str, str, str]]:

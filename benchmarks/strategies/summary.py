@@ -130,21 +130,20 @@ def ratio(
 def paid_over(
     system: SystemResults, who: str, against: str, mode: str, other: str, n_labels: int
 ) -> Float[np.ndarray, " seeds"]:
-    """What one pays over what the other pays, seed by seed, finite where it can be.
+    """What one pays over what the other pays, seed by seed.
 
-    For the error of `n_labels` at random (the first in `mode`, the second in `other`). One
-    that does not get there is held against the other at the error that it ends with.
+    For the error of `n_labels` at random (the first in `mode`, the second in `other`);
+    where one of the two does not get there, for the larger of the errors they end with.
     """
     measure = system["measure"]
     mine, theirs = of(system["results"], who), of(system["results"], against)
     errors = errors_of(system, RANDOM.name, "standalone", n_labels)
     found = []
     for s, error in zip(sorted(mine), errors, strict=True):
-        curve, last = mine[s]["curve"], mine[s]["curve"][-1]
-        paid = cost_to_reach(curve, error, mode, measure)
-        if np.isinf(paid):
-            error, paid = last[mode][measure], last["cost"]
-        found.append(paid / cost_to_reach(theirs[s]["curve"], error, other, measure))
+        curves = [(mine[s]["curve"], mode), (theirs[s]["curve"], other)]
+        reached = max(error, *(curve[-1][m][measure] for curve, m in curves))
+        paid = [cost_to_reach(curve, reached, m, measure) for curve, m in curves]
+        found.append(paid[0] / paid[1])
     return np.array(found)
 
 

@@ -117,7 +117,8 @@ def costs_table(system: SystemResults) -> str:
         f"Cost in high labels (median; the pilot is {least_cost(system, RANDOM.name):.3g}, "
         f"with its lower labels {least_cost(system, OURS.name):.3g}) of the error that "
         f"random choice at the high level alone has with {_listed(reached)} labels; "
-        f"savings at that of {last}, with 95 % intervals; 0 is not within the budget."
+        f"savings at that of {last}, with 95 % intervals: 0 where it is not reached within "
+        "the budget, ∞ where the other does not, ≥ where the pilot reaches it."
     ]
     for kind, mode, words in (
         ("active", "standalone", "Best at one level"),
@@ -189,7 +190,7 @@ def _costs(found: tuple[str, np.ndarray] | None) -> np.ndarray | None:
 def _saving(values: np.ndarray, most: float) -> str:
     """With a sign where the error is reached by the pilot: more cannot be seen."""
     middle, low, high = (
-        f"{'≥ ' if v >= most * (1 - 1e-9) and v > 1 else ''}{v:.2g}"
+        "∞" if np.isinf(v) else f"{'≥ ' * (v >= most * (1 - 1e-9) and v > 1)}{v:.2g}"
         for v in interval(values)
     )
     return f"{middle} ({low} to {high})"

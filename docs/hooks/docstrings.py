@@ -1,4 +1,4 @@
-"""Docstrings of the code as Markdown: the directive `.. math::` becomes a formula.
+"""Docstrings of the code as Markdown: formulas and doctests.
 
 An extension of griffe, which reads the sources without importing them.
 """
@@ -10,18 +10,23 @@ from typing import Any
 import griffe
 
 DIRECTIVE = re.compile(
-    r"^(?P<indent> *)\.\. math:: *(?P<first>.*)\n(?P<rest>(?:(?P=indent) +\S.*\n|[ ]*\n)*)",
+    r"^(?P<indent> *)\.\. math:: *(?P<first>.*)\n"
+    r"(?P<rest>(?:(?P=indent) +\S.*\n|[ ]*\n)*)",
     re.MULTILINE,
 )
+DOCTEST = re.compile(r"^>>> .*\n(?:\S.*\n| +\S.*\n)*", re.MULTILINE)
 
 
-def with_formulas(text: str) -> str:
-    """The text with each `.. math::` block between dollars.
+def as_markdown(text: str) -> str:
+    """The text with `.. math::` between dollars and doctests between fences.
 
-    >>> with_formulas(".. math:: a = b,\\n    c = d\\n\\nWords.")
+    >>> as_markdown(".. math:: a = b,\\n    c = d\\n\\nWords.")
     '\\n$$\\na = b,\\nc = d\\n$$\\n\\nWords.'
+    >>> as_markdown(">>> 1 + 1\\n2\\n\\nWords.")
+    '```pycon\\n>>> 1 + 1\\n2\\n```\\n\\nWords.'
     """
-    return DIRECTIVE.sub(_formula, text + "\n").rstrip("\n")
+    text = DOCTEST.sub(r"```pycon\n\g<0>```\n", text + "\n")
+    return DIRECTIVE.sub(_formula, text).rstrip("\n")
 
 
 def _formula(found: re.Match[str]) -> str:
@@ -31,10 +36,10 @@ def _formula(found: re.Match[str]) -> str:
     return f"\n{found['indent']}$$\n{body}\n{found['indent']}$$\n\n"
 
 
-class Formulas(griffe.Extension):
-    """Applies `with_formulas` to every docstring."""
+class AsMarkdown(griffe.Extension):
+    """Applies `as_markdown` to every docstring."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Before anything is rendered."""
-        if obj.docstring is not None and ".. math::" in obj.docstring.value:
-            obj.docstring.value = with_formulas(obj.docstring.value)
+        if obj.docstring is not None:
+            obj.docstring.value = as_markdown(obj.docstring.value)

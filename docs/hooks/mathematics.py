@@ -11,6 +11,9 @@ FORMULA = re.compile(
 )
 
 
+PRIME = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>(&#x02032;)</mi></msup>")
+
+
 def on_page_content(content: str, **_: Any) -> str:
     """Replaces what the extension arithmatex marked."""
     return FORMULA.sub(_converted, content)
@@ -19,4 +22,5 @@ def on_page_content(content: str, **_: Any) -> str:
 def _converted(found: re.Match[str]) -> str:
     display = "block" if found[2] == "[" else "inline"
     mathml = convert(html.unescape(found[3]).strip(), display=display)
+    mathml = PRIME.sub(r"<mrow>\1<mo>\2</mo></mrow>", mathml)  # not raised twice
     return f'<div class="formula">{mathml}</div>' if display == "block" else mathml

@@ -17,6 +17,8 @@ from nbconvert import MarkdownExporter
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<!\!)\[([^\]]+)\]\(([^)\s]+)\)")
 FIGURE = re.compile(r"(?<=\]\()([\w.-]+\.(?:png|svg))(?=\))")
+ITEM = re.compile(r"[-*] |\d+\. ")
+LISTED = re.compile(r"[-*] |\d+\. | ")
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 QUESTION = re.compile(r"\*\*Question\.?\*\* *(.+?\?)", re.DOTALL)
 
@@ -52,9 +54,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             uri = f"tutorials/{name}"
             files.append(File.generated(config, uri, content=content))
     for path in benchmarks():
-        home, text = path.parent.name, _with_known_links(path.read_text())
-        figures = [name for name in FIGURE.findall(text) if (path.parent / name).exists()]
-        text = FIGURE.sub(lambda f, home=home, kept=figures: _figure(f, home, kept), text)
+        text = with_blank_lines_before_lists(path.read_text())
+        home, text = path.parent.name, _with_known_links(text)
+        figures = [
+            name for name in FIGURE.findall(text) if (path.parent / name).exists()
+        ]
+        text = FIGURE.sub(
+            lambda f, home=home, kept=figures: _figure(f, home, kept), text
+        )
         files.append(_page(config, f"benchmarks/{home}.md", text))
         for name in dict.fromkeys(figures):
             source = str(path.parent / name)
@@ -80,10 +87,28 @@ def rendered(notebook: Path) -> tuple[str, dict[str, bytes]]:
     content = nbformat.read(notebook, as_version=4)
     resources = {"unique_key": notebook.stem, "output_files_dir": ""}
     text, found = exporter.from_notebook_node(content, resources=resources)
+    text = with_blank_lines_before_lists(text)
     text = text.replace("<details>", '<details markdown="1">')
     source = f"tutorials/{notebook.stem}.py"
     note = f"Also as a script: `{source}`.\n"
     return text + "\n" + note, found.get("outputs", {})
+
+
+def with_blank_lines_before_lists(text: str) -> str:
+    """As Python's Markdown wants it, where notebooks do without.
+
+    >>> with_blank_lines_before_lists("Three:\\n- a\\n  b\\n- c")
+    'Three:\\n\\n- a\\n  b\\n- c'
+    """
+    lines: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        fenced ^= line.startswith("```")
+        before = lines[-1] if lines else ""
+        if not fenced and ITEM.match(line) and before and not LISTED.match(before):
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _page(config: MkDocsConfig, uri: str, text: str) -> File:

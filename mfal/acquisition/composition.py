@@ -11,7 +11,9 @@ from mfal.acquisition.pool import PoolAcquisition
 
 
 class WeightedSum(PoolAcquisition):
-    r"""\sum_i w_i a_i: information and diversity, say.
+    r"""A weighted sum of parts: information and diversity, say.
+
+    .. math:: a = \sum_i w_i a_i
 
     A sum of submodular criteria is submodular.
 
@@ -50,7 +52,9 @@ class WeightedSum(PoolAcquisition):
 
 
 class Product(PoolAcquisition):
-    r"""\prod_i a_i of parts that are never negative: uncertain and unlike the rest.
+    r"""The product of parts that are never negative: uncertain and unlike the rest.
+
+    .. math:: a = \prod_i a_i
 
     Where no part's value grows as labels are picked, the product's does not either; it
     is not submodular.

@@ -14,7 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Expected cost of a label and a central 68 % interval of single labels."""
+    """Expected cost of a label and a central 68 % interval of single labels.
+
+    `low`, `mean` and `high` are in the unit of the costs that were paid (CPU seconds in
+    campaigns); `n` labels stand behind them.
+    """
 
     mean: float
     low: float
@@ -47,7 +51,7 @@ def estimate_cost(costs: Sequence[float], *, prior_spread: float = 0.3) -> CostE
 
 
 def cost_ratio(estimates: Mapping[str, CostEstimate], low: str, high: str) -> float:
-    """How many times a label at the high level costs one at the low level."""
+    """How many times a label at the high level costs one at the low level, by the means."""
     return estimates[high].mean / estimates[low].mean
 
 

@@ -49,7 +49,11 @@ def gain_alone(gain: float, cost: float) -> float:
 
 @dataclass(frozen=True)
 class Pick:
-    """A chosen candidate: its position in the pool, its gain and its gain per cost."""
+    """A chosen candidate: its position in the pool, its gain and its gain per cost.
+
+    The gain is given the picks before it, in the unit of the criterion (nats for
+    information); the cost in the unit of the candidates.
+    """
 
     position: int
     candidate: Candidate

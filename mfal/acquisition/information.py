@@ -47,8 +47,9 @@ class TargetInformation(PoolAcquisition):
     T are blocks of the pool kept apart from the candidates (a trajectory, a part of the
     pool, a property: `mfal.acquisition.properties`), which one wants to know up to a
     tolerance: it enters as noise of T, and what is known well enough already attracts no
-    label. Conditioning on T is done once for all candidates. See DESIGN.md section 4;
-    Cover & Thomas (2006), eq. 8.48.
+    label. Conditioning on T is done once for all candidates.
+
+    Source: Cover & Thomas (2006), eq. 8.48.
 
     `tolerance` holds the variance tolerated per row of T. `at_hand` are blocks whose
     labels are there in production, such as the low level of the targets: they are taken

@@ -46,7 +46,7 @@ class qTargetInformation(InputAcquisition):
     `targets` are inputs (at the highest level, say) that one wants to know up to a
     `tolerance`, the variance that is good enough (a number, or one per target): what is
     known that well already attracts no label. Conditioning on T is done once. See
-    DESIGN.md section 4; Cover & Thomas (2006), eq. 8.48.
+    Source: Cover & Thomas (2006), eq. 8.48.
 
     Raises:
         ValueError: no targets, or a tolerance that is not positive.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mfal.models.verdict import FidelityDiagnosis, expected_saving
 
 FIRST_ABOVE = 30.0
-"""Cost ratio above which the pool is labelled at the low level first (DESIGN.md 4)."""
+"""Cost ratio above which the pool is labelled at the low level first."""
 
 PILOT = 8
 """Paired labels from which error bars are trustworthy; 5 are the least."""
@@ -28,7 +28,10 @@ class Plan:
 
 
 def low_level_first(ratio: float, threshold: float) -> bool:
-    """Whether the pool is labelled at the low level before anything is chosen."""
+    """Whether the pool is labelled at the low level before anything is chosen.
+
+    `ratio` is the cost of a high label over that of a low one (`cost_ratio`).
+    """
     return ratio > threshold
 
 

@@ -57,7 +57,7 @@ class Property:
 
 
 def energy_sum(name: str, parts: Sequence[tuple[float | int, Atoms]]) -> Property:
-    r"""\sum_i w_i E_i of weighted structures, eV."""
+    """The weighted sum of total energies, sum_i w_i E_i of pairs (w_i, structure), eV."""
     terms = [PropertyTerm(a, "energy", np.array([float(w)])) for w, a in parts]
     return Property(name, tuple(terms))
 

@@ -16,7 +16,11 @@ from mfal.models.posterior import LabelPool
 
 
 def property_entries(properties: Sequence[Property], level: str) -> list[PoolEntry]:
-    """The blocks that a pool must hold for these properties, each structure once."""
+    """The blocks that a pool must hold for these properties, each structure once.
+
+    Each asks for the quantities that some term needs, in the order energy, forces,
+    stress; `WithProperties` finds them among the blocks of the pool.
+    """
     found: dict[str, tuple[Atoms, set[str]]] = {}
     for one in properties:
         for term in one.terms:

@@ -21,7 +21,7 @@ from mfal.models.weights import level_rows, unexplained_variance
 
 
 class PropertyEstimate(NamedTuple):
-    """What a model says of a property: its value, and the epistemic sigma of it."""
+    """What a model says of a property: value and epistemic sigma, in the unit of it."""
 
     value: float
     error: float

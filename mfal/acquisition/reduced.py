@@ -184,7 +184,7 @@ class ReducedTargetInformation(PoolAcquisition):
     S_T is S given the rows of the targets, blocks of the pool, known up to `tolerance`
     (a variance per row of theirs) and the misfits they inherit.
 
-    Source: Cover & Thomas (2006), eq. 8.48; DESIGN.md section 4.
+    Source: Cover & Thomas (2006), eq. 8.48.
 
     Raises:
         ValueError: no targets, or a tolerance that is not a positive variance per row.

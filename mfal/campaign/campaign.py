@@ -30,6 +30,7 @@ from mfal.campaign.labelling import GRACE, Paused, label_step
 from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recalibrated
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
+from mfal.campaign.notices import notices
 from mfal.campaign.records import OPEN, LabelRequest, StoredStep
 from mfal.campaign.signals import on_signals
 from mfal.campaign.stopping import Verdict
@@ -38,6 +39,7 @@ from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
+from mfal.models.runaway import fit_or_keep, vector_of
 from mfal.models.storage import Potential, save_potential
 from mfal.oracles import LabelPool, Leases, validate_specification
 
@@ -241,7 +243,7 @@ class Campaign:
         """The next batch, given the labels of the last model and all asked for since."""
         ledger = Ledger(self.config, self.store)
         steps = self.store.steps()
-        learned = max(s.step for s in steps if "fit" in s.info)
+        learned = max(s.step for s in steps if s.state == "finished")
         costs = ledger.estimates(up_to_step=learned)
         since = [x for x in self.store.labels() if x.step > learned]
         left = self.plan["budget"] - ledger.spent()
@@ -295,7 +297,8 @@ class Campaign:
 
         def rebuilt() -> Potential:
             self.progress(f"step {number}: exploring")
-            learned = max(s.step for s in self.store.steps() if "fit" in s.info)
+            finished = (s for s in self.store.steps() if s.state == "finished")
+            learned = max(s.step for s in finished)
             self._known = (learned, self._rebuilt(learned))
             return self._known[1]
 
@@ -369,12 +372,18 @@ class Campaign:
         if phase == "pilot":
             self._plan(number)  # before the fit: a level that is left is not fitted
         self.progress(f"step {number}: learning")
-        dataset, _ = self._dataset(number)
+        dataset, ids = self._dataset(number)
         bought = {x.level for x in self.store.labels(step=number)}
         steps = [s for s in self.store.steps() if s.step < number]
         start, hold = held_levels(steps, dataset.levels, phase, bought)
         known = None if self._known is None else self._known[1]
-        model = self._engine.fit(dataset, start=start, hold_below=hold, reuse=known)
+        model, kept = fit_or_keep(
+            lambda: self._engine.fit(
+                dataset, start=start, hold_below=hold, reuse=known
+            ),
+            self._keeping(dataset, steps),
+            vector_of,
+        )
         model, left = planning.without_useless_levels(
             model,
             self._engine.evidence,
@@ -394,7 +403,22 @@ class Campaign:
         judged = judgements(
             model, heldout, self.config.stopping, seed=seed, probes=probes
         )
-        return record | {"left": left, "judged": judged}
+        said = [list(x) for x in notices(model, dataset, ids, kept)]
+        before = [x for step in steps for x in step.info.get("notices", [])]
+        for kind, sentence in said:
+            if [kind, sentence] not in before:
+                self.store.log_event(kind, sentence)
+                self._tell(sentence)
+        return record | {"left": left, "judged": judged, "notices": said}
+
+    def _keeping(
+        self, dataset: LabelledDataset, before: Sequence[StoredStep]
+    ) -> Callable[[], Potential] | None:
+        """The model of these labels with the last fit, if there is one of their levels."""
+        last = next((s.info for s in reversed(before) if "fit" in s.info), None)
+        if last is None or last["levels"] != list(dataset.levels):
+            return None
+        return lambda: self._engine.rebuild(dataset, last["fit"])
 
     def _heldout(self, levels: tuple[str, ...]) -> HeldOut | None:
         dataset, _ = self.store.dataset(

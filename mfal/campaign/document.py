@@ -2,6 +2,8 @@
 
 import json
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +16,8 @@ from mfal.campaign.learning import (
     heldout_predictions,
 )
 from mfal.campaign.ledger import Ledger
-from mfal.campaign.reader import StoreReader
-from mfal.campaign.records import BUDGETED, StoredLabel, StoredStep
+from mfal.campaign.reader import Books, LabelEntry, StoreReader
+from mfal.campaign.records import BUDGETED, StoredStep
 from mfal.campaign.stopping_rule import standing, state_of
 from mfal.models.evaluation import calibration_curves, evaluation, parity
 from mfal.models.storage import Potential
@@ -29,9 +31,9 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     Costs are in `budget.unit`; energies in meV per atom, forces in eV/A. What is not
     known yet is null.
     """
-    ledger = Ledger(config, store)
     plan = json.loads(store.meta("plan") or "null")
-    labels = store.labels()
+    labels, steps = store.entries(), store.steps()
+    ledger = Ledger(config, Books(labels))
     names = [level.name for level in config.levels]
     atoms = config.start()
     evaluated = json.loads(store.meta("evaluation") or "null")
@@ -56,7 +58,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         "stopping_reason": store.meta("stopping_reason") if finished else None,
         "stopping": standing(
             config.stopping,
-            state_of(store.steps(), labels, left=math.inf, cheapest=None),
+            state_of(steps, labels, left=math.inf, cheapest=None),
         ),
         "started": labels[0].requested_at if labels else None,
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -76,12 +78,12 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         "levels_left": left,
         "batches": [
             {"step": step.step, **step.info["batch"]}
-            for step in store.steps()
+            for step in steps
             if "batch" in step.info
         ],
         "explorations": [
             {"step": step.step, **step.info["explored"]}
-            for step in store.steps()
+            for step in steps
             if "explored" in step.info
         ],
         "budget": {
@@ -103,7 +105,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         "cost_ratio": ratio,
         "diagnosis": plan["diagnosis"] if plan else None,
         "model": _model(store, used, len(atoms)),
-        "learning_curve": _learning_curve(store, ledger, names),
+        "learning_curve": _learning_curve(steps, labels, ledger, names),
         "evaluation": evaluated,
         "comparison": rows,
         "verdict": verdicts(rows, used),
@@ -113,6 +115,14 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             _failure(x) for x in labels if x.state in ("failed", "quarantined")
         ],
         "events": store.event_counts(),
+        "notices": next(
+            (
+                [x for _, x in s.info.get("notices", [])]
+                for s in reversed(steps)
+                if "fit" in s.info
+            ),
+            [],
+        ),
         "bought": [
             {
                 "step": x.step,
@@ -131,10 +141,10 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
             "workers": config.execution.workers,
             "wall_seconds": math.fsum(x.wall_seconds for x in labels),
             "resumed": int(store.meta("resumed") or 0),
-            "versions": {k: v for x in labels for k, v in x.versions.items()},
+            "versions": store.versions(),
         },
     }
-    document["pool"] = pool_counts(store.structures(), labels)
+    document["pool"] = pool_counts(store.roles(), labels)
     document["forecast"] = forecast(document)
     return document
 
@@ -156,36 +166,35 @@ def final_evaluation(model: Potential, heldout: HeldOut | None) -> dict[str, Any
 
 
 def _learning_curve(
-    store: StoreReader, ledger: Ledger, names: list[str]
+    steps: Sequence[StoredStep],
+    labels: Sequence[LabelEntry],
+    ledger: Ledger,
+    names: list[str],
 ) -> list[dict[str, Any]]:
-    curve = []
-    for step in store.steps():
-        if "fit" not in step.info:
-            continue
-        done = [
-            x
-            for x in store.labels(state="done")
-            if x.step <= step.step and x.purpose in BUDGETED
-        ]
-        mine = [x.gain_per_cost for x in done if x.step == step.step]
-        gains = [g for g in mine if g is not None]
-        per_level = {name: ledger.spent(name, up_to_step=step.step) for name in names}
-        curve.append(
-            {
-                "step": step.step,
-                "phase": step.phase,
-                "cost": sum(per_level.values()),
-                "spent_per_level": per_level,
-                "n_labels": {n: sum(x.level == n for x in done) for n in names},
-                "loo": step.info["loo"],
-                "loo_mode": step.info["loo_mode"],
-                "heldout": step.info["heldout"],
-                "judged": step.info.get("judged", {}),
-                **_rho(step),
-                "gain_per_cost": max(gains) if gains else None,
-            }
-        )
-    return curve
+    fitted = [step for step in steps if "fit" in step.info]
+    done = [x for x in labels if x.state == "done" and x.purpose in BUDGETED]
+    when = {name: [x.step for x in done if x.level == name] for name in names}  # rising
+    gains: dict[int, float] = {}
+    for x in done:
+        if x.gain_per_cost is not None:
+            gains[x.step] = max(gains.get(x.step, -math.inf), x.gain_per_cost)
+    spent = ledger.spent_by_step([step.step for step in fitted])
+    return [
+        {
+            "step": step.step,
+            "phase": step.phase,
+            "cost": sum(per_level.values()),
+            "spent_per_level": per_level,
+            "n_labels": {n: bisect_right(when[n], step.step) for n in names},
+            "loo": step.info["loo"],
+            "loo_mode": step.info["loo_mode"],
+            "heldout": step.info["heldout"],
+            "judged": step.info.get("judged", {}),
+            **_rho(step),
+            "gain_per_cost": gains.get(step.step),
+        }
+        for step, per_level in zip(fitted, spent, strict=True)
+    ]
 
 
 def _levels_left(store: StoreReader) -> list[dict[str, Any]]:
@@ -249,7 +258,7 @@ def _model(
     }
 
 
-def _failure(label: StoredLabel) -> dict[str, Any]:
+def _failure(label: LabelEntry) -> dict[str, Any]:
     return {
         "structure": label.structure_id,
         "level": label.level,

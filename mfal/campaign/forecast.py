@@ -28,7 +28,8 @@ from jaxtyping import Float
 from scipy.stats import t
 
 from mfal.campaign.forecast_words import of_errors, of_labels, of_validation
-from mfal.campaign.records import OPEN, StoredLabel, StoredStructure
+from mfal.campaign.reader import LabelEntry
+from mfal.campaign.records import OPEN, StoredLabel
 
 FEWEST_STEPS = 4
 """Steps with different numbers of labels below which nothing is extrapolated."""
@@ -86,12 +87,15 @@ def forecast(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pool_counts(
-    structures: Sequence[StoredStructure], labels: Sequence[StoredLabel]
+    roles: Mapping[str, int], labels: Sequence[StoredLabel | LabelEntry]
 ) -> dict[str, Any]:
-    """`document["pool"]`: candidates, and validation labels that are open, by level."""
+    """`document["pool"]`: candidates, and validation labels that are open, by level.
+
+    `roles` are numbers of structures of the pool.
+    """
     waiting = (x for x in labels if x.purpose == "validation" and x.state in OPEN)
     return {
-        "candidates": sum(s.role == "candidate" for s in structures),
+        "candidates": roles.get("candidate", 0),
         "validation_open": dict(Counter(x.level for x in waiting)),
     }
 

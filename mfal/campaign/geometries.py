@@ -1,6 +1,6 @@
 """The pool: read from a file, drawn by molecular dynamics, or rattled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ase import Atoms
 
@@ -8,6 +8,7 @@ from mfal.calculators.rattling import rattled
 from mfal.campaign.config import CODES_WITHOUT_ELECTRONS, CampaignConfig, ConfigError
 from mfal.data import Fidelity, read_extxyz
 from mfal.data.checks import check_structure
+from mfal.data.copies import find_copies
 from mfal.descriptors import InverseDistances
 from mfal.oracles import sample_md
 
@@ -63,7 +64,18 @@ def pool_from_file(config: CampaignConfig) -> list[Atoms]:
             raise ConfigError(
                 f"pool.path: structure {i} of {pool.path}: {error}"
             ) from None
+    if config.model.kind == "sparse" or config.model.permutations == "auto":
+        _refuse_copies(config, found[: pool.size])
     return list(found[: pool.size])
+
+
+def _refuse_copies(config: CampaignConfig, structures: Sequence[Atoms]) -> None:
+    """Two labels of what is one structure to the model would teach the noise only."""
+    for copy, first in find_copies(structures).items():
+        raise ConfigError(
+            f"pool.path: structure {copy} of {config.pool.path} is structure {first} "
+            "over again (moved, or like atoms in another order): leave one out"
+        )
 
 
 def pool_from_rattling(config: CampaignConfig) -> list[Atoms]:

@@ -1,6 +1,7 @@
 """Labels the requests of a step: submit, record, retry, quarantine."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ class _Step:
         self.by_hand = {f.name: f for f in by_hand}
         labels = self.store.labels(step=self.step)
         self.total, self.n_open = len(labels), sum(x.state in OPEN for x in labels)
+        self.queue: deque[int] = deque()
 
     def pending(self) -> list[StoredLabel]:
         """The labels that an executor still has to make."""
@@ -133,9 +135,15 @@ class _Step:
     def requests(
         self, pending: list[StoredLabel], allowed_modules: Collection[str]
     ) -> Iterator[LabelRequest]:
-        """Each label, started in the store as it is asked for."""
-        for label in pending:
-            if self.store.label(label.id).state != "pending":
+        """Each label, started in the store as it is asked for.
+
+        What failed meanwhile comes next: after all others it would be waited for
+        alone. What timed out comes last: it may still report, and is then done.
+        """
+        self.queue = deque(label.id for label in pending)
+        while self.queue:
+            label = self.store.label(self.queue.popleft())
+            if label.state != "pending":
                 continue  # the result of an earlier attempt came late
             if label.attempts and not self.within_budget():
                 give_up(self.store, label)
@@ -154,6 +162,10 @@ class _Step:
     def take(self, result: LabelResult) -> None:
         """Records a result and tells how far the step is."""
         self.n_open -= closes(self.store, result, self.execution.max_attempts)
+        label_id = int(result.label_id.removeprefix("label-"))
+        if self.store.label(label_id).state == "pending":
+            timeout = result.error is not None and result.error.kind == "timeout"
+            (self.queue.append if timeout else self.queue.appendleft)(label_id)
         self.progress(
             f"step {self.step}: {self.total - self.n_open} of {self.total} labels"
         )

@@ -1,12 +1,13 @@
 """The budget: what was spent, what a label costs, what is left."""
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mfal.acquisition import CostEstimate, estimate_cost
 from mfal.campaign.config import CampaignConfig, ConfigError
-from mfal.campaign.reader import StoreReader
+from mfal.campaign.reader import Books, LabelEntry, StoreReader
 from mfal.campaign.records import BUDGETED
 
 
@@ -14,11 +15,12 @@ from mfal.campaign.records import BUDGETED
 class Ledger:
     """Costs of a campaign in one unit: measured CPU seconds, or declared costs.
 
-    Failed attempts are charged. Validation is bought outside the budget.
+    Failed attempts are charged. Validation is bought outside the budget. `store` is
+    asked at each question; give its `Books` for many questions about one moment.
     """
 
     config: CampaignConfig
-    store: StoreReader
+    store: StoreReader | Books
 
     @property
     def unit(self) -> str:
@@ -36,19 +38,36 @@ class Ledger:
         up_to_step: int | None = None,
     ) -> float:
         """What was charged at a level (or all), for these purposes."""
-        labels = [
-            label
-            for label in self.store.labels(level=level)
-            if label.purpose in purposes
-            and (up_to_step is None or label.step <= up_to_step)
+        last = math.inf if up_to_step is None else up_to_step
+        entries = self.store.entries(level, purposes)
+        return math.fsum(self._charged(x) for x in entries if x.step <= last)
+
+    def spent_by_step(self, steps: Sequence[int]) -> list[dict[str, float]]:
+        """What the budget was charged per level up to each of these (rising) steps.
+
+        The numbers of `spent(level, up_to_step=step)`, from one look at the labels.
+        """
+        names = [level.name for level in self.config.levels]
+        of_step: dict[str, list[int]] = {name: [] for name in names}
+        charged: dict[str, list[float]] = {name: [] for name in names}
+        for entry in self.store.entries(purposes=BUDGETED):  # steps rise
+            of_step[entry.level].append(entry.step)
+            charged[entry.level].append(self._charged(entry))
+        return [
+            {
+                name: math.fsum(charged[name][: bisect_right(of_step[name], step)])
+                for name in names
+            }
+            for step in steps
         ]
+
+    def _charged(self, entry: LabelEntry) -> float:
+        """The cost of all attempts of a label in the ledger's unit."""
         if self._declared is None:
-            return math.fsum(label.cpu_seconds for label in labels)
+            return entry.cpu_seconds
         # an attempt that is running is charged when it ends
-        return math.fsum(
-            self._declared[label.level] * (label.attempts - (label.state == "running"))
-            for label in labels
-        )
+        attempts = entry.attempts - (entry.state == "running")
+        return self._declared[entry.level] * attempts
 
     def estimates(self, up_to_step: int | None = None) -> dict[str, CostEstimate]:
         """Expected cost of a label per level, from the labels that are done.
@@ -65,8 +84,9 @@ class Ledger:
         for level in self.config.levels:
             costs = [
                 label.cpu_seconds
-                for label in self.store.labels(state="done", level=level.name)
-                if up_to_step is None or label.step <= up_to_step
+                for label in self.store.entries(level.name)
+                if label.state == "done"
+                and (up_to_step is None or label.step <= up_to_step)
             ]
             if costs and not all(cost > 0 for cost in costs):
                 raise ConfigError(

@@ -1,8 +1,10 @@
 """The stopping rule of a configuration, and how far a campaign is from it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from mfal.campaign.reader import LabelEntry
 from mfal.campaign.records import StoredLabel, StoredStep
 from mfal.campaign.stopping import (
     BudgetSpent,
@@ -52,20 +54,20 @@ def stopping_rule(sections: Sequence[StoppingConfig]) -> Rule:
 
 def state_of(
     steps: Sequence[StoredStep],
-    labels: Sequence[StoredLabel],
+    labels: Sequence[StoredLabel | LabelEntry],
     *,
     left: float,
     cheapest: float | None,
 ) -> State:
     """What the rules read of a store: its finished steps that ended with a fit."""
     learned = [s for s in steps if s.state == "finished" and "fit" in s.info]
-    gains = [
-        [x.gain_per_cost for x in labels if x.step == step.step] for step in learned
-    ]
-    known = [[g for g in some if g is not None] for some in gains]
+    best: dict[int, float] = {}
+    for x in labels:
+        if x.gain_per_cost is not None:
+            best[x.step] = max(best.get(x.step, -math.inf), x.gain_per_cost)
     return State(
         tuple(step.info.get("judged", {}) for step in learned),
-        tuple(max(some) if some else None for some in known),
+        tuple(best.get(step.step) for step in learned),
         left,
         cheapest,
     )

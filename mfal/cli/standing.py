@@ -54,6 +54,7 @@ def sentences(document: Document) -> Iterator[str]:
             )
     for left in document["levels_left"]:
         yield f"step {left['step']}: {left['sentence']}"
+    yield from document.get("notices", [])[:5]
     for failure in document["failures"][-3:]:
         yield (
             f"structure {failure['structure']} at {failure['level']} is "

@@ -85,7 +85,10 @@ def canonical(atoms: Atoms) -> Atoms:
 
 
 def structure_key(atoms: Atoms) -> str:
-    """Hash of species, positions (to 1e-8 A), cell and periodicity."""
+    """Hash (sha256) of species, positions (to 1e-8 A), cell and periodicity.
+
+    Atoms in another order, or moved together, make another structure.
+    """
     bare = canonical(atoms)
     digest = hashlib.sha256()
     for array in (bare.numbers.astype("<i8"), bare.positions, bare.cell, bare.pbc):

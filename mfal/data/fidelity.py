@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 QUANTITIES = ("energy", "forces", "stress")
+"""What a label may hold: eV, eV/A, eV/A^3 (stress xx yy zz yz xz xy, as in ASE)."""
 
 
 @dataclass(frozen=True)

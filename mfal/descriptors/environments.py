@@ -96,7 +96,12 @@ class ProjectingDescriptor(Protocol):
 
 @runtime_checkable
 class Descriptor(Protocol):
-    """What turns a structure into environments; bring your own."""
+    """What turns a structure into environments; bring your own.
+
+    It owes values q of each environment and their derivatives with respect to positions
+    and, in cells, to strain (`Environments`), invariant under rotation, translation and
+    exchange of like atoms, and smooth where neighbours come and go.
+    """
 
     def __call__(self, atoms: Atoms) -> Environments:
         """The environments of one structure.

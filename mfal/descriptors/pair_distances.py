@@ -126,6 +126,10 @@ class PairDistances:
 def pair_distances_from_specification(
     specification: Mapping[str, Any],
 ) -> PairDistances:
-    """The descriptor that `PairDistances.specification` describes."""
+    """The descriptor that `PairDistances.specification` describes.
+
+    Raises:
+        ValueError: as `PairDistances`.
+    """
     options = {k: v for k, v in specification.items() if k not in ("name", "species")}
     return PairDistances(specification["species"], **options)

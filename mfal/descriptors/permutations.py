@@ -20,7 +20,7 @@ _LARGEST_GROUP = 1000
 
 
 def identity(n_atoms: int) -> Int[Tensor, "1 n"]:
-    """The group of one element, for a molecule without symmetry."""
+    """The group of one element, for a molecule without symmetry: [[0, 1, ..., n - 1]]."""
     return torch.arange(n_atoms).unsqueeze(0)
 
 

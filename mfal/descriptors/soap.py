@@ -358,7 +358,7 @@ class Soap:
 
 
 def soap_from_specification(specification: Mapping[str, Any]) -> Soap:
-    """The descriptor that `Soap.specification` describes."""
+    """The descriptor that `Soap.specification` describes, from its plain JSON values."""
     options = {k: v for k, v in specification.items() if k not in ("name", "species")}
     return Soap(specification["species"], **options)
 

@@ -48,9 +48,18 @@ class TooLargeError(MemoryError):
 
 
 class ExactPotential:
-    """A potential of one molecule, learned from all levels at once.
+    r"""A potential of one molecule, learned from all levels at once.
 
-    Make one with `ExactPotential.fit`; hyperparameters and data never change later.
+    .. math:: E_l(R) = \sum_s n_s e_{sl} + f_l(q(R)), \quad f_0 = \epsilon_0, \quad
+        f_l = \rho_l f_{l-1} + \delta_l
+
+    with reference energies e of species s at level l and independent Gaussian processes
+    in inverse distances q; energies (eV) and forces (eV/A) of all levels are rows of one
+    process. Make one with `ExactPotential.fit`; hyperparameters and data never change
+    later. Cost: one Cholesky factor of n rows, n^3 / 3; memory n^2.
+
+    Source: Kennedy & O'Hagan (2000) for the levels; Chmiela et al. (2018) for permutations
+    of like atoms.
     """
 
     def __init__(

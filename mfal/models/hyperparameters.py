@@ -28,7 +28,14 @@ REFERENCE_WIDTH = 1.0
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """One set of hyperparameters of L levels, see the table at the head of the module.
+    """One set of hyperparameters of L levels.
+
+    | symbol | field | unit |
+    |---|---|---|
+    | l_m | `lengthscale[m]` | as the descriptor |
+    | s_m | `scale[m]` | eV |
+    | rho_l | `rho[l - 1]` | - |
+    | noise (E, F, stress) of level l | `noise[l]` | eV per √atom, eV/A, eV/A^3 |
 
     Raises:
         ValueError: an unknown kernel, or sizes that do not belong to the same L.

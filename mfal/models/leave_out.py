@@ -97,9 +97,10 @@ def leave_one_out(
 
 
 def calibrated(model: ExactPotential) -> ExactPotential:
-    """The model with its sigmas recalibrated by leave-one-configuration-out.
+    """The exact model with its sigmas recalibrated by leave-one-configuration-out.
 
-    Each way of deployment gets factors of its own for the highest level.
+    One factor per quantity, which makes the mean square of left-out residuals over sigma
+    one; each way of deployment gets factors of its own for the highest level.
     """
     return model.with_recalibrations(
         {mode: leave_one_out(model, mode=mode).recalibration() for mode in MODES}

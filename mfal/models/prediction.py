@@ -88,7 +88,11 @@ class StructurePrediction:
 
 
 class StructurePredictions(Sequence[StructurePrediction]):
-    """Predictions of structures of any size, with each quantity as a list."""
+    """Predictions of structures of any size: a sequence of `StructurePrediction`.
+
+    `energy` (eV), `forces` (eV/A), `stress` (eV/A^3), their `*_sigma` (epistemic) and
+    `*_noise` are lists, one entry per structure.
+    """
 
     def __init__(self, parts: Sequence[StructurePrediction]) -> None:
         self._parts = tuple(parts)

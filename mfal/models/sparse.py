@@ -49,7 +49,14 @@ CUTOFFS: tuple[float, ...] = (5.0, 6.5)
 
 
 class SparsePotential(WeightPotential):
-    """A Gaussian process potential on inducing environments, for any composition.
+    r"""A Gaussian process potential on inducing environments, for any composition.
+
+    .. math:: E = \sum_s n_s e_s + \sum_i w^T L^{-1} k(Z, q_i), \qquad w \sim N(0, s^2 I)
+
+    with the inducing environments Z of the species of atom i and L L^T = k(Z, Z); forces
+    and stress are its derivatives, levels build on each other as in `ExactPotential`.
+
+    Source: Bartok & Csanyi (2015), eqs. 13-18; Quinonero-Candela & Rasmussen (2005).
 
     >>> from ase.build import bulk
     >>> from mfal.data import Fidelity, Label, LabelledDataset
@@ -111,7 +118,12 @@ class SparsePotential(WeightPotential):
 
 
 class LinearPotential(WeightPotential):
-    """The Bayesian linear potential: weights on plain descriptors, any composition."""
+    r"""The Bayesian linear potential: weights on plain descriptors, any composition.
+
+    .. math:: E = \sum_s n_s e_s + \sum_i w_{s_i}^T q_i, \qquad w \sim N(0, s^2 I)
+
+    Source: Thompson et al. (2015), eq. 9; with the prior, Bishop (2006), section 3.3.
+    """
 
     @classmethod
     def fit(
@@ -275,9 +287,11 @@ def fit_to_statistics(found: Gathered, prior: Prior, seed: int = 0) -> WeightFit
 def calibrated_weights(
     model: WeightPotential, standalone: LeftOutWeights | None = None
 ) -> WeightPotential:
-    """The model with its sigmas recalibrated by leave-one-configuration-out.
+    """The sparse or linear model, its sigmas recalibrated by leave-one-configuration-out.
 
-    `standalone` is what left-out labels of all that is kept gave, if it is known.
+    Epistemic sigma and noise get factors of their own where labels are enough for two,
+    for each way of deployment. `standalone` is what left-out labels of all that is kept
+    gave, if it is known.
     """
     factors = {}
     order = np.random.default_rng(8).permutation(len(model.kept))

@@ -1,6 +1,7 @@
 """What the page shows of a store that the document does not hold: pool and times."""
 
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def stored_parts(directory: Path) -> dict[str, Any]:
     pool = [(s.id, s.atoms, s.role) for s in structures]
     found = pool_map(pool, steps, group)
     return {
-        "pool": pool_counts(structures, labels),
+        "pool": pool_counts(Counter(s.role for s in structures), labels),
         "map": found,
         "timeline": timeline(labels),
         "structures": write_structures(directory, pool, found),

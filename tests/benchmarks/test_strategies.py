@@ -194,17 +194,21 @@ def test_a_difference_is_bought_as_a_pair():
 def test_with_the_low_level_at_hand_a_high_label_brings_its_missing_low_one(
     monkeypatch,
 ):
+    seen = []
+
     def best(acquisition, candidates, size, *, budget):
         del acquisition, size
-        fits = [c for c in candidates if c.cost <= budget]
-        return [type("Pick", (), {"candidate": c}) for c in fits[:1]]
+        seen[:] = [c for c in candidates if c.cost <= budget]
+        return [type("Pick", (), {"candidate": c}) for c in seen[:1]]
 
     monkeypatch.setattr(strategies, "select_batch", best)
     given = replace(AT_HAND, criterion=lambda view: view)
-    new = choose(given, state(9.0), "high")
-    assert new == [(0, "high"), (0, "low")]
+    assert choose(given, state(9.0), "high") == [(0, "high"), (0, "low")]
+    assert {c.level for c in seen} == {"high"}
+    assert {c.cost for c in seen} == {1.1}  # a pair
     known = choose(given, state(9.0, known=[(0, "low")]), "high")
     assert known == [(0, "high")]
+    assert [c.cost for c in seen[:2]] == [1.0, 1.1]
     assert choose(given, state(1.05), "high") == []  # a pair is dearer
 
 
@@ -225,7 +229,11 @@ def test_the_guard_leaves_a_useless_level_and_learns_as_if_it_were_not_there(rep
 
 
 def test_a_cheap_low_level_labels_the_pool_before_anything_is_chosen(replay):
-    _, second = islice(replay._campaign(OURS, 0), 2)
+    def refused(view):
+        raise AssertionError("nothing is to be chosen yet")
+
+    ours = replace(OURS, criterion=refused)
+    _, second = islice(replay._campaign(ours, 0), 2)
     assert second["labels"] == {"gfn2": 12, "mp2": 3}
 
 
@@ -298,7 +306,8 @@ def test_who_does_not_get_there_is_held_against_the_other_where_it_ends():
     alone = ("standalone", "standalone", 40)
     found = paid_over(dear, USELESS.name, RANDOM.name, *alone)
     np.testing.assert_allclose(found, 2)
-    np.testing.assert_allclose(paid_over(dear, RANDOM.name, RANDOM.name, *alone), 1)
+    other = paid_over(dear, RANDOM.name, USELESS.name, *alone)
+    np.testing.assert_allclose(other, 0.5)
 
 
 def test_the_interval_holds_the_median_and_takes_what_is_never_reached():
@@ -341,6 +350,8 @@ def test_who_pays_more_is_among_the_losers_and_who_pays_less_is_not():
     # 40 are paid for what random choice has for 30
     assert f"**{OURS.name}** pays 1.3 (1.3 to 1.3) times what *{RANDOM.name}*" in text
     assert "there in 0 seeds" in text
+    ends = f"standalone, ends with 1.3 (1.3 to 1.3) times the error of *{JOINT.name}*"
+    assert f"**{OURS.name}**, {ends}" in text
     assert USELESS.name not in text
     best = losers({"x": system({ACTIVE[0].name: cheap})})
     assert f"*{ACTIVE[0].name}*" in best
@@ -384,6 +395,14 @@ def test_the_smoke_run_keeps_every_campaign_and_a_second_one_runs_nothing(
     assert "table" in capsys.readouterr().out
     after = {f: f.stat().st_mtime_ns for f in run.HERE.iterdir() if f.is_file()}
     assert after == before
+
+
+def test_the_hash_of_code_is_blind_to_docstrings_and_layout_and_to_nothing_else():
+    plain = run.without_docstrings("def f(x):\n    return x + 1\n")
+    told = run.without_docstrings('def f(x):\n    """Says."""\n    return (x + 1)\n')
+    other = run.without_docstrings("def f(x):\n    return x + 2\n")
+    assert plain == told != other
+    assert run.without_docstrings("x = 'a'") != run.without_docstrings("x = 'b'")
 
 
 def test_a_set_that_the_repository_lacks_is_refused_in_the_smoke_run():

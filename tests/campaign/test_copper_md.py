@@ -57,8 +57,11 @@ def test_what_it_explored_is_bought_and_hot_structures_are_known_better(tmp_path
     for name, section in (("pool", None), ("explore", explore)):
         changed = config.model_copy(
             update={
-                "explore": section, "budget": budget, "pool": pool,
-                "validation": 0, "targets": 5,
+                "explore": section,
+                "budget": budget,
+                "pool": pool,
+                "validation": 0,
+                "targets": 5,
             }
         )
         run(changed, tmp_path / name)

@@ -41,6 +41,7 @@ KEYS = {
     "rho_standard_error",
     "failures",
     "events",
+    "notices",
     "bought",
     "execution",
 }
