@@ -156,8 +156,8 @@ print(f"largest difference from mfal's: {np.abs(mean - theirs).max():.1e}")
 #
 # A linear function of the weights is Gaussian as well. The pair potential is one: the
 # energy of two atoms at a distance $r$ less that of the two alone, $u(r) = \mathbf
-# z_r^\top \mathbf w$ with variance $\mathbf z_r^\top \Sigma\, \mathbf z_r$. We draw it before
-# any label, after the energies of four cells, and after their forces.
+# z_r^\top \mathbf w$ with variance $\mathbf z_r^\top \Sigma\, \mathbf z_r$. We draw it
+# before any label, after the energies of four cells, and after their forces.
 
 # %%
 distances = np.linspace(1.6, CUTOFF, 160)
@@ -208,9 +208,9 @@ below.grid(visible=False)
 # The last panel looks closer, on a logarithmic scale, with the distances that occur in the
 # four cells in grey. Sigma is small where there are distances and opens where there are
 # none: left of them, where atoms have never come so close, it grows a hundredfold. That is
-# the part of the uncertainty that labels can remove: **epistemic**, $\mathbf z^\top \Sigma\,
-# \mathbf z$. It needs no truth to compare with, which is why active learning can use it to
-# choose labels.
+# the part of the uncertainty that labels can remove: **epistemic**, $\mathbf z^\top
+# \Sigma\, \mathbf z$. It needs no truth to compare with, which is why active learning can
+# use it to choose labels.
 #
 # ## The part that stays
 #
