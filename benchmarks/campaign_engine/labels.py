@@ -37,8 +37,7 @@ def labelled(
     execution = ExecutionConfig(
         workers=workers, timeout=scale * TIMEOUT, max_attempts=3
     )
-    logging.getLogger("mfal").setLevel(logging.ERROR)  # 100 failures are meant
-    with CampaignStore(folder / "campaign.sqlite") as store:
+    with _quiet(), CampaignStore(folder / "campaign.sqlite") as store:
         store.add_structures([(structure(i), "candidate") for i in range(n)])
         store.open_step(1, "pilot", {}, [(i, level.name, "pilot") for i in range(n)])
         with _executor(name, workers, execution.timeout) as executor:
@@ -74,6 +73,18 @@ def labelled(
             "spans": spans(notes_read, begin, wall, execution.timeout),
             "python": platform.python_version(),
         }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a warning for each of the failures that are meant."""
+    logger = logging.getLogger("mfal")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def counted(
