@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.derivative_kernel.measured import cost, in_subprocess, machine
+from benchmarks.keeping import kept
 from benchmarks.markdown import table, write_sections
 from benchmarks.selection import pool, vectors
 from benchmarks.selection.figure import figure
@@ -79,10 +80,10 @@ def _pools(
     with cost(built):
         fresh = not file.exists()
         pool.stored(model, n_cells, file)
-    kept = work / "features.json"
+    built_file = work / "features.json"
     if fresh:
-        write_text(kept, json.dumps(built))
-    built = json.loads(kept.read_text())
+        write_text(built_file, json.dumps(built))
+    built = json.loads(built_file.read_text())
     runs = [r for r in before if r["criterion"] not in options.criteria]
     for criterion in options.criteria:
         for n in sizes:
