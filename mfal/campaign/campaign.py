@@ -31,7 +31,7 @@ from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recali
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
 from mfal.campaign.notices import notices
-from mfal.campaign.records import OPEN, LabelRequest, StoredStep
+from mfal.campaign.records import BUDGETED, OPEN, LabelRequest, StoredStep
 from mfal.campaign.signals import on_signals
 from mfal.campaign.stopping import Verdict
 from mfal.campaign.stopping_rule import state_of, stopping_rule
@@ -373,8 +373,11 @@ class Campaign:
             self._plan(number)  # before the fit: a level that is left is not fitted
         self.progress(f"step {number}: learning")
         dataset, ids = self._dataset(number)
-        bought = {x.level for x in self.store.labels(step=number)}
         steps = [s for s in self.store.steps() if s.step < number]
+        fitted = max((s.step for s in steps if "fit" in s.info), default=0)
+        # without waiting, steps that are complete together are learned from as the last
+        entries = self.store.entries(purposes=BUDGETED)
+        bought = {x.level for x in entries if fitted < x.step <= number}
         start, hold = held_levels(steps, dataset.levels, phase, bought)
         known = None if self._known is None else self._known[1]
         model, kept = fit_or_keep(

@@ -3,12 +3,14 @@
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from small_campaigns import BASE, DECLARED, REPLAY, InProcess, run, write_labels
 
 from mfal.campaign import Campaign, CampaignConfig
+from mfal.campaign.learning import held_levels
 from mfal.campaign.reader import StoreReader
 from mfal.oracles.executor import label_structure
 
@@ -91,6 +93,49 @@ def test_the_last_model_has_learned_from_every_label(uneven):
     bought = [x for x in labels if x.purpose != "validation"]
     n_labels = results["learning_curve"][-1]["n_labels"]
     assert sum(n_labels.values()) == len(bought)
+
+
+def test_a_fit_after_steps_that_ended_together_holds_no_level_that_they_bought(
+    folder, tmp_path, monkeypatch
+):
+    """One label comes back only after those of the next steps."""
+
+    late_one = 2 * (BASE["pilot"] + BASE["validation"]) + 1  # the first acquired
+
+    class Late(InProcess):
+        n, first = 0, None
+
+        def submit(self, function, *arguments):
+            self.n += 1
+            if self.n == late_one:
+                self.first = Future(), function, arguments
+                return self.first[0]
+            if self.first and self.n == late_one + 10:
+                future, late, its = self.first
+                future.set_result(late(*its))
+            return super().submit(function, *arguments)
+
+    asked = []
+
+    def held(steps, levels, phase, bought):
+        fitted = max((s.step for s in steps if "fit" in s.info), default=0)
+        asked.append((fitted, set(bought)))
+        return held_levels(steps, levels, phase, bought)
+
+    monkeypatch.setattr("mfal.campaign.campaign.held_levels", held)
+    config = config_of(folder, acquisition={"batch": 2})
+    Campaign(config, tmp_path, executor=Late()).run()
+    steps, labels = steps_of(tmp_path)
+    fits = [s.step for s in steps if "fit" in s.info]
+    together = [
+        (a, b) for a, b in pairwise(fits) if any(a < s.step < b for s in steps[2:])
+    ]
+    assert together
+    for a, b in together:
+        since = {
+            x.level for x in labels if a < x.step <= b and x.purpose != "validation"
+        }
+        assert (a, since) in asked
 
 
 def test_with_labels_that_take_no_time_it_chooses_what_a_campaign_in_step_does(
