@@ -26,7 +26,7 @@ from mfal.campaign.exploring import due, explored
 from mfal.campaign.finishing import compared
 from mfal.campaign.geometries import draw_pool, pool_from_file
 from mfal.campaign.judging import judgements
-from mfal.campaign.labelling import GRACE, Paused, label_step
+from mfal.campaign.labelling import GRACE, Labelling, Paused, label_step
 from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recalibrated
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
@@ -191,18 +191,16 @@ class Campaign:
             self.store.finish_step(number, self._learn(number, "acquired"))
             self._write_results()
 
-        Stream(
+        labelling = Labelling(
             self.store,
             self.fidelities,
             self.config.execution,
             self.directory / "spool",
-            ask,
-            learn,
-            partial(self._within_budget, "acquired"),
             self.progress,
+            partial(self._within_budget, "acquired"),
             self.config.allowed_modules,
-            self._leases,
-        ).run(self._labels, self._stop)
+        )
+        Stream(labelling, ask, learn).run(self._labels, self._stop, self._leases)
         self._number = 1 + max(s.step for s in self.store.steps())
 
     def _plan(self, number: int) -> None:
@@ -228,7 +226,7 @@ class Campaign:
         return json.loads(self.store.meta("plan") or "{}")
 
     def _asked(self) -> set[tuple[int, str]]:
-        return {(label.structure_id, label.level) for label in self.store.labels()}
+        return {(label.structure_id, label.level) for label in self.store.entries()}
 
     def _sweep(self, level: str, number: int) -> Asked:
         requests = choosing.sweep_requests(
@@ -245,19 +243,19 @@ class Campaign:
         steps = self.store.steps()
         learned = max(s.step for s in steps if s.state == "finished")
         costs = ledger.estimates(up_to_step=learned)
-        since = [x for x in self.store.labels() if x.step > learned]
+        labels = self.store.entries()
+        since = [x for x in labels if x.step > learned]
         left = self.plan["budget"] - ledger.spent()
         left -= math.fsum(costs[x.level].mean for x in since if x.state in OPEN)
 
         def verdict(levels: Iterable[str]) -> Verdict:
             cheapest = min((costs[level].mean for level in levels), default=None)
-            labels = self.store.labels()
             state = state_of(steps, labels, left=left, cheapest=cheapest)
             return stopping_rule(self.config.stopping)(state)
 
         info: dict[str, Any] = {}
         if due(self.config, steps, number) and not verdict(self._levels()).met:
-            info["explored"] = self._explored(number)
+            info["explored"] = self._explored(number, learned)
         missing = choosing.missing_labels(
             self.store.structures(), self._levels(), self._asked()
         )
@@ -292,13 +290,11 @@ class Campaign:
             info |= {"learned": learned, "pending": len(pending)}
         return choice.requests, info | {"batch": choice.report}
 
-    def _explored(self, number: int) -> dict[str, Any]:
+    def _explored(self, number: int, learned: int) -> dict[str, Any]:
         """See `mfal.campaign.exploring`; with the model of the record, to the last bit."""
 
         def rebuilt() -> Potential:
             self.progress(f"step {number}: exploring")
-            finished = (s for s in self.store.steps() if s.state == "finished")
-            learned = max(s.step for s in finished)
             self._known = (learned, self._rebuilt(learned))
             return self._known[1]
 

@@ -83,8 +83,15 @@ def label_step(
         at_once, leases = executor.n_workers, None
     elif leases is None:
         leases = Leases(GRACE * execution.timeout)
-    labelling = _Step(
-        store, step, fidelities, execution, spool, progress, within_budget
+    labelling = Labelling(
+        store,
+        fidelities,
+        execution,
+        spool,
+        progress,
+        within_budget,
+        tuple(allowed_modules),
+        step,
     )
     labelling.take_by_hand()
     while pending := labelling.pending():
@@ -92,7 +99,7 @@ def label_step(
             raise Paused("stopped before the labels of this step were done")
         label_all(
             executor,
-            labelling.requests(pending, allowed_modules),
+            labelling.requests(pending),
             labelling.take,
             stop=stop,
             at_once=at_once,
@@ -106,24 +113,24 @@ def label_step(
 
 
 @dataclass
-class _Step:
-    """The labels of one step, on their way between the store and who makes them."""
+class Labelling:
+    """Labels on their way between the store and who makes them: of one step, or of all."""
 
     store: CampaignStore
-    step: int
     fidelities: Mapping[str, Fidelity]
     execution: ExecutionConfig
     spool: Path
     progress: Callable[[str], None]
     within_budget: Callable[[], bool]
+    allowed_modules: tuple[str, ...]
+    step: int | None = None
 
     def __post_init__(self) -> None:
-        self.atoms = {s.id: s.atoms for s in self.store.structures()}
         by_hand = [
             f for f in self.fidelities.values() if f.oracle.get("code") == MANUAL
         ]
         self.by_hand = {f.name: f for f in by_hand}
-        labels = self.store.labels(step=self.step)
+        labels = [x for x in self.store.entries() if self.step in (None, x.step)]
         self.total, self.n_open = len(labels), sum(x.state in OPEN for x in labels)
         self.queue: deque[int] = deque()
 
@@ -132,9 +139,7 @@ class _Step:
         labels = self.store.labels("pending", step=self.step)
         return [label for label in labels if label.level not in self.by_hand]
 
-    def requests(
-        self, pending: list[StoredLabel], allowed_modules: Collection[str]
-    ) -> Iterator[LabelRequest]:
+    def requests(self, pending: list[StoredLabel]) -> Iterator[LabelRequest]:
         """Each label, started in the store as it is asked for.
 
         What failed meanwhile comes next: after all others it would be waited for
@@ -146,40 +151,45 @@ class _Step:
             if label.state != "pending":
                 continue  # the result of an earlier attempt came late
             if label.attempts and not self.within_budget():
-                give_up(self.store, label)
+                _give_up(self.store, label)
                 self.n_open -= 1
                 continue
             self.store.start(label.id)
             yield LabelRequest.of(
                 f"label-{label.id}",
-                self.atoms[label.structure_id],
+                self.store.structure(label.structure_id).atoms,
                 self.fidelities[label.level],
                 attempt=label.attempts + 1,
                 spool=str(self.spool),
-                allowed_modules=allowed_modules,
+                allowed_modules=self.allowed_modules,
             )
 
     def take(self, result: LabelResult) -> None:
         """Records a result and tells how far the step is."""
-        self.n_open -= closes(self.store, result, self.execution.max_attempts)
+        self.n_open -= _closes(self.store, result, self.execution.max_attempts)
         label_id = int(result.label_id.removeprefix("label-"))
         if self.store.label(label_id).state == "pending":
             timeout = result.error is not None and result.error.kind == "timeout"
             (self.queue.append if timeout else self.queue.appendleft)(label_id)
-        self.progress(
-            f"step {self.step}: {self.total - self.n_open} of {self.total} labels"
-        )
+        where = "all steps" if self.step is None else f"step {self.step}"
+        self.progress(f"{where}: {self.total - self.n_open} of {self.total} labels")
 
     def take_by_hand(self) -> list[str]:
-        """Hands over what is made by hand, takes what is back; what is awaited."""
+        """Hands over what is made by hand, takes what is back; what is awaited.
+
+        Of one step only.
+        """
         waiting = []
         for level, fidelity in self.by_hand.items():
             labels = partial(self.store.labels, "pending", step=self.step, level=level)
             wanted = {f"label-{label.id}": label for label in labels()}
             if not wanted:
                 continue
+            assert self.step is not None  # by hand goes batch by batch
             folder = batch_folder(self.spool.with_name("manual"), self.step, level)
-            returned, results = exchange(folder, fidelity, wanted, self.atoms)
+            ids = {label.structure_id for label in wanted.values()}
+            atoms = {i: self.store.structure(i).atoms for i in ids}
+            returned, results = exchange(folder, fidelity, wanted, atoms)
             for result in results:
                 with self.store.batch():
                     self.store.start(wanted[result.label_id].id)
@@ -190,7 +200,7 @@ class _Step:
         return waiting
 
 
-def closes(store: CampaignStore, result: LabelResult, max_attempts: int) -> bool:
+def _closes(store: CampaignStore, result: LabelResult, max_attempts: int) -> bool:
     """Records a result; whether its label was open and is not any more."""
     label_id = int(result.label_id.removeprefix("label-"))
     wall, cpu = float(result.wall_seconds), float(result.cpu_seconds)
@@ -209,7 +219,7 @@ def closes(store: CampaignStore, result: LabelResult, max_attempts: int) -> bool
     return before.state in OPEN and state not in OPEN
 
 
-def give_up(store: CampaignStore, label: StoredLabel) -> None:
+def _give_up(store: CampaignStore, label: StoredLabel) -> None:
     """A label that failed is not tried again once the budget is spent."""
     message = f"{label.error_message} (the budget does not pay for another attempt)"
     store.record_failure(
