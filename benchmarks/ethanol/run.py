@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import statistics
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import mfal
+from benchmarks.in_process import InProcess
 from benchmarks.markdown import write_sections
 from mfal.campaign import Campaign, load_campaign
 
@@ -32,15 +32,6 @@ STRATEGIES: dict[str, tuple[tuple[str, ...], str]] = {
     "joint, random": (LEVELS, "random"),
     "joint, information": (LEVELS, "target_information"),
 }
-
-
-class InProcess(Executor):
-    """Labels in the calling thread: replaying takes no time."""
-
-    def submit(self, function, /, *arguments, **options):  # type: ignore[override]
-        future: Future = Future()
-        future.set_result(function(*arguments, **options))
-        return future
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ is read from that record.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ import ase.io
 import numpy as np
 import yaml
 
+from benchmarks.in_process import InProcess
 from benchmarks.reference_data import reference_data
+from benchmarks.strategies_small.systems import METHANOL_EXCERPT
 from mfal.campaign import Campaign, load_campaign
 from mfal.campaign.reader import StoreReader
 from mfal.campaign.stopping import State
@@ -39,15 +40,6 @@ TARGETS: dict[str, dict[str, float]] = {
 ERRORS = ("leave_one_out", "predicted")
 OUT_OF_REACH = {"forces_rmse": 1e-9, "energy_mae": 1e-9, "ece": 1e-9}
 """Targets that are never met: the campaign runs on and its errors are recorded."""
-
-
-class InProcess(Executor):
-    """Labels in the calling thread: replaying takes no time."""
-
-    def submit(self, function, /, *arguments, **options):  # type: ignore[override]
-        future: Future = Future()
-        future.set_result(function(*arguments, **options))
-        return future
 
 
 def recorded(seed: int, work: Path, smoke: bool) -> dict[str, Any]:
@@ -131,8 +123,6 @@ def _pool(work: Path, smoke: bool) -> Path:
         return path
     work.mkdir(parents=True, exist_ok=True)
     if smoke:
-        from benchmarks.strategies_small.systems import METHANOL_EXCERPT
-
         frames = ase.io.read(METHANOL_EXCERPT, ":")
         for atoms in frames:
             atoms.calc = None

@@ -14,12 +14,9 @@ from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from mfal.calculators.dynamics import TrustRegionMD
 from mfal.calculators.trust_record import REJECTED, TrustRecord
 from mfal.calculators.verdict import Monitor, Verdict
-from mfal.data.checks import check_structure
 from mfal.data.dataset import canonical
 from mfal.oracles.oracle import OracleError
-
-HOTTEST = 20.0
-"""Kinetic over wanted temperature at which a run counts as exploded."""
+from mfal.oracles.sampling import astray
 
 FAILURES = (ArithmeticError, ValueError, RuntimeError, OracleError)
 """What a calculator, a monitor or the dynamics may raise of a structure gone astray."""
@@ -163,18 +160,11 @@ def excursion(
                 if len(md.record.kept) > 1:  # else it is the start
                     found.last = canonical(atoms)
             else:
-                found.reason = _astray(atoms, ensemble)
+                temperature = ensemble.temperature
+                found.reason = astray(atoms, temperature, multiplicity=None) or ""
         except FAILURES as error:
             found.reason = f"{type(error).__name__}: {error}"
     return found
-
-
-def _astray(atoms: Atoms, ensemble: Ensemble) -> str:
-    """Why a run cannot go on from here; empty if it can."""
-    reason = check_structure(atoms, multiplicity=None)
-    if reason is None and atoms.get_temperature() > HOTTEST * ensemble.temperature:
-        reason = f"the temperature is {atoms.get_temperature():.0f} K"
-    return reason or ""
 
 
 class _Watching:

@@ -1,8 +1,6 @@
 """Labels of a step that are made by hand: handed over, and taken back when they come."""
 
 import re
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,12 +42,21 @@ def exchange(
         if name in returned.results:
             found = returned.results[name]
             seconds = found.cpu_seconds or 0.0
-            told.append(_result(request, seconds, found.versions, label=found.label))
+            told.append(
+                LabelResult.of(
+                    request,
+                    found.label,
+                    seconds,
+                    seconds,
+                    converged=True,
+                    versions=found.versions,
+                )
+            )
         elif name in returned.refused:
             refusal = returned.refused[name]
             if _mark(refusal) not in (label.error_message or ""):
                 error = LabelError(refusal.error.kind, f"{refusal} {_mark(refusal)}")
-                told.append(_result(request, 0.0, {}, error=error))
+                told.append(LabelResult.of(request, error, 0.0, 0.0))
     return returned, told
 
 
@@ -65,21 +72,3 @@ def waiting_sentence(returned: Returned, n_open: int) -> str:
 
 def _mark(refusal: Refusal) -> str:
     return f"[{refusal.digest[:16]}]"
-
-
-def _result(
-    request: LabelRequest, seconds: float, versions: Mapping[str, str], **what: object
-) -> LabelResult:
-    found: dict = {"label": None, "error": None, **what}
-    return LabelResult(
-        label_id=request.label_id,
-        task=request.task,
-        attempt=request.attempt,
-        wall_seconds=seconds,
-        cpu_seconds=seconds,
-        host=socket.gethostname(),
-        finished=time.time(),
-        converged=True if found["label"] is not None else None,
-        versions=versions,
-        **found,
-    )

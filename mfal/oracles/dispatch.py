@@ -1,8 +1,6 @@
 """Many labels through any executor, the results in the caller's thread."""
 
 import logging
-import socket
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from threading import Event
@@ -83,7 +81,7 @@ def label_all(
         if leases is not None:
             for request, seconds in leases.expire(running):
                 error = LabelError("timeout", f"not back after {seconds:.3g} seconds")
-                on_result(_failed(request, error, seconds))
+                on_result(LabelResult.of(request, error, seconds, seconds))
     for future in running:
         future.cancel()
     for future in _finished({**running, **late}, 0.0):
@@ -121,18 +119,4 @@ def _result(future: Future[LabelResult], request: LabelRequest) -> LabelResult:
         log.warning("label %s: the executor lost it: %r", request.label_id, death)
         words = f"{type(death).__name__}: {death}".strip(": ")[:500]
         error = LabelError("crashed", f"the executor lost its worker: {words}")
-        return _failed(request, error, 0.0)
-
-
-def _failed(request: LabelRequest, error: LabelError, seconds: float) -> LabelResult:
-    return LabelResult(
-        label_id=request.label_id,
-        task=request.task,
-        attempt=request.attempt,
-        label=None,
-        error=error,
-        wall_seconds=seconds,
-        cpu_seconds=seconds,
-        host=socket.gethostname(),
-        finished=time.time(),
-    )
+        return LabelResult.of(request, error, 0.0, 0.0)

@@ -3,7 +3,6 @@
 import json
 import logging
 import resource
-import socket
 import time
 from dataclasses import asdict
 from functools import lru_cache
@@ -59,18 +58,16 @@ def _compute(request: LabelRequest) -> LabelResult:
     wall, cpu = clock.seconds()
     if calculation is not None and calculation.cpu_seconds is not None:
         cpu = calculation.cpu_seconds
-    return LabelResult(
-        label_id=request.label_id,
-        task=request.task,
-        attempt=request.attempt,
-        label=None if calculation is None else calculation.label,
-        error=error,
-        wall_seconds=wall,
-        cpu_seconds=cpu,
-        host=socket.gethostname(),
-        finished=time.time(),
-        converged=None if calculation is None else calculation.converged,
-        versions={} if calculation is None else calculation.versions,
+    if error is not None:
+        return LabelResult.of(request, error, wall, cpu)
+    assert calculation is not None  # or there was an error
+    return LabelResult.of(
+        request,
+        calculation.label,
+        wall,
+        cpu,
+        converged=calculation.converged,
+        versions=calculation.versions,
     )
 
 

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import socket
 import sys
 import threading
 import time
@@ -123,7 +122,12 @@ class LabelPool:
             self._running.discard(future)
         self._end_worker(pool)
         # a worker may have died with its result written but not sent
-        return finished_before(request) or _failed(request, error, begin)
+        seconds = (
+            time.perf_counter() - begin
+        )  # of a worker that is gone: all is charged
+        return finished_before(request) or LabelResult.of(
+            request, error, seconds, seconds
+        )
 
     def _own_pool(self) -> ProcessPool:
         pool = getattr(self._own, "pool", None)
@@ -240,19 +244,3 @@ def _end_group(worker: int | None) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _failed(request: LabelRequest, error: LabelError, begin: float) -> LabelResult:
-    """The result of a worker that is gone; the time since `begin` is charged."""
-    seconds = time.perf_counter() - begin
-    return LabelResult(
-        label_id=request.label_id,
-        task=request.task,
-        attempt=request.attempt,
-        label=None,
-        error=error,
-        wall_seconds=seconds,
-        cpu_seconds=seconds,
-        host=socket.gethostname(),
-        finished=time.time(),
-    )

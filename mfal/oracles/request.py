@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,6 +151,32 @@ class LabelResult:
                 f"label {self.label_id}: a result is a label or an error, got "
                 f"{'neither' if self.label is None else 'both'}"
             )
+
+    @classmethod
+    def of(
+        cls,
+        request: LabelRequest,
+        what: Label | LabelError,
+        wall_seconds: float,
+        cpu_seconds: float,
+        *,
+        converged: bool | None = None,
+        versions: Mapping[str, str] | None = None,
+    ) -> "LabelResult":
+        """The result of a request that is finished now, on this host."""
+        return cls(
+            request.label_id,
+            request.task,
+            request.attempt,
+            label=what if isinstance(what, Label) else None,
+            error=what if isinstance(what, LabelError) else None,
+            wall_seconds=wall_seconds,
+            cpu_seconds=cpu_seconds,
+            host=socket.gethostname(),
+            finished=time.time(),
+            converged=converged,
+            versions=versions or {},
+        )
 
     def to_json(self) -> str:
         values: dict[str, Any] = {

@@ -95,11 +95,11 @@ def sample_md(
         try:
             moving.get_forces()
             dynamics.run(n_steps)
-            reason = check_structure(moving, charge=charge, multiplicity=multiplicity)
+            reason = astray(
+                moving, temperature, charge=charge, multiplicity=multiplicity
+            )
         except OracleError as error:
             reason = f"{error.kind}: {error.message}"
-        if not reason and moving.get_temperature() > HOTTEST * temperature:
-            reason = f"the temperature is {moving.get_temperature():.0f} K"
         if reason:
             raise SamplingError(
                 f"dynamics at level {fidelity.name!r}, {temperature:g} K, failed at "
@@ -117,3 +117,16 @@ def sample_md(
             if progress is not None:
                 progress(len(samples))
     return samples
+
+
+def astray(
+    atoms: Atoms, temperature: float, *, charge: int = 0, multiplicity: int | None
+) -> str | None:
+    """Why dynamics at a temperature (K) cannot go on from here, if they cannot.
+
+    Atoms too near each other, or a kinetic temperature `HOTTEST` times the wanted one.
+    """
+    reason = check_structure(atoms, charge=charge, multiplicity=multiplicity)
+    if reason is None and atoms.get_temperature() > HOTTEST * temperature:
+        reason = f"the temperature is {atoms.get_temperature():.0f} K"
+    return reason
