@@ -23,7 +23,7 @@ from ase.outputs import Properties
 from jaxtyping import Float
 from torch import Tensor
 
-from mfal.calculators.potential import MfalCalculator, check_positions, named_results
+from mfal.calculators.potential import MfalCalculator, given, named_results
 from mfal.models.calibration import Recalibration
 from mfal.models.exact import ExactPotential
 from mfal.models.storage import Potential
@@ -192,9 +192,7 @@ class BiasedCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Fills `results` for one structure."""
-        if atoms is None:
-            raise ValueError("give the structure to be calculated")
-        check_positions(atoms)
+        atoms = given(atoms)
         super().calculate(atoms, properties, system_changes)
         self.unbiased.get_property("energy", atoms)
         results = dict(self.unbiased.results)

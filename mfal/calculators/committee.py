@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.outputs import Properties
 
-from mfal.calculators.potential import check_positions, named_results
+from mfal.calculators.potential import given, named_results
 from mfal.models.committee import Committee
 
 
@@ -38,9 +38,7 @@ class CommitteeCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Fills `results` for one structure."""
-        if atoms is None:
-            raise ValueError("give the structure to be calculated")
-        check_positions(atoms)
+        atoms = given(atoms)
         super().calculate(atoms, properties, system_changes)
         found = self.committee.predict([atoms])[0]
         self.results = {"free_energy": found.energy}

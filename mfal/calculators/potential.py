@@ -114,9 +114,7 @@ class MfalCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Fills `results` for one structure."""
-        if atoms is None:
-            raise ValueError("give the structure to be calculated")
-        check_positions(atoms)
+        atoms = given(atoms)
         super().calculate(atoms, properties, system_changes)
         at_hand = None if self.low_level is None else [self._label(atoms)]
         if at_hand is None and not self.uncertainties:
@@ -171,6 +169,18 @@ class MfalCalculator(Calculator):
 def named_results(results: Mapping[str, Any]) -> dict[str, Any]:
     """Those results of a calculator that ASE has a name for."""
     return {name: value for name, value in results.items() if name in all_outputs}
+
+
+def given(atoms: Atoms | None) -> Atoms:
+    """The structure that a calculator is asked about.
+
+    Raises:
+        ValueError: there is none, or it is refused by `check_positions`.
+    """
+    if atoms is None:
+        raise ValueError("give the structure to be calculated")
+    check_positions(atoms)
+    return atoms
 
 
 def check_positions(atoms: Atoms) -> None:
