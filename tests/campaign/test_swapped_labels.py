@@ -107,6 +107,25 @@ def test_energies_alone_tell_labels_of_another_level(ethanol):
     assert flagged(between_levels(energies_only(ethanol), chosen)) == set(chosen)
 
 
+def test_the_residual_of_energies_is_what_the_scaled_low_level_leaves():
+    """H = 2 L + 7 + r: the odd one's size is its r over the root of three atoms."""
+    rng = np.random.default_rng(0)
+    low = rng.normal(0.0, 5.0, 40)
+    rest = rng.normal(0.0, 0.01, 40)
+    rest[11] = 0.5
+    atoms = Atoms("OH2", [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    labels = {}
+    for i, (value, r) in enumerate(zip(low, rest, strict=True)):
+        labels[i, "low"] = Label(value)
+        labels[i, "high"] = Label(2 * value + 7 + r)
+    levels = (Fidelity("low"), Fidelity("high"))
+    (odd,) = paired_outliers(
+        LabelledDataset((atoms,) * 40, levels, labels), *("low", "high")
+    )
+    assert (odd.structure, odd.quantity) == (11, "energy")
+    assert odd.size == pytest.approx(0.5 / np.sqrt(3), rel=0.05)
+
+
 def test_a_model_tells_levels_apart_whose_forces_only_change_the_sign(methanol):
     """With rho near 1 the pair of a structure looks the same; its neighbours differ."""
     (chosen,) = one_in_twenty(methanol, 3)[:1]
