@@ -13,9 +13,8 @@ from mfal.acquisition import CostEstimate, cost_ratio, low_level_first
 from mfal.campaign.config import ConfigError
 from mfal.campaign.records import StoredStep
 from mfal.data import LabelledDataset
-from mfal.models.diagnosis import fidelity_diagnosis, paired_forces
+from mfal.models.diagnosis import fidelity_diagnosis
 from mfal.models.level_evidence import StepEvidence
-from mfal.models.paired import FEWEST_PAIRS
 from mfal.models.storage import Potential
 from mfal.models.verdict import FidelityDiagnosis
 
@@ -154,13 +153,8 @@ def _verdict(
     """Whether a level is bought, why, and the diagnosis if there is one."""
     if not pilot.labelled(low):
         return False, f"every pilot label of {low} failed: the low level is left.", None
-    n_pairs = len(paired_forces(pilot, low, high))
-    if n_pairs < FEWEST_PAIRS:
-        sentence = (
-            f"{low} and {high} share forces on {n_pairs} geometries: too few for a "
-            "verdict, the low level is used."
-        )
-        return True, sentence, None
     prices = {name: cost.mean for name, cost in costs.items()}
-    verdict = fidelity_diagnosis(pilot, low=low, high=high, costs=prices)
-    return verdict.useful, verdict.sentence, verdict
+    found = fidelity_diagnosis(pilot, low=low, high=high, costs=prices)
+    if found.verdict == "too few pairs":
+        return True, f"{found.sentence} The low level is used.", None
+    return found.useful, found.sentence, found

@@ -73,14 +73,32 @@ def test_the_diagnosis_is_that_of_the_paired_forces():
     }
 
 
-def test_without_forces_to_compare_a_level_is_used_and_it_is_said():
-    plan = plan_levels(pilot(quantities=("energy",)), COSTS, 30.0)
+def test_without_forces_at_both_levels_the_energies_of_the_pilot_decide():
+    unrelated = plan_levels(pilot(quantities=("energy",)), COSTS, 30.0)
+    assert unrelated["levels"] == ["high"]
+    assert "low energies, scaled by" in unrelated["sentences"][0]
+    assert unrelated["sentences"][0].endswith("the low level is left.")
+
+    data = pilot(quantities=("energy",))
+    labels = {
+        (i, level): Label(data.labels[i, "high"].energy + (level == "low"), label.forces)
+        for (i, level), label in data.labels.items()
+    }
+    shifted = LabelledDataset(data.structures, data.fidelities, labels)
+    agreeing = plan_levels(shifted, COSTS, 30.0)
+    assert agreeing["levels"] == ["low", "middle", "high"]
+    assert agreeing["diagnosis"]["r2"] == pytest.approx(1.0)
+
+
+def test_with_too_few_pairs_a_level_is_used_and_it_is_said():
+    data = pilot(missing={(i, "low") for i in range(2)})
+    plan = plan_levels(data, COSTS, 30.0)
     assert plan["levels"] == ["low", "middle", "high"]
     assert plan["sentences"][0] == (
-        "low and high share forces on 0 geometries: too few for a verdict, the low level "
-        "is used."
+        "low and high share forces on 2 points: too few for a verdict. The low level is "
+        "used."
     )
-    assert plan["diagnosis"] is None
+    assert len(plan["sentences"]) == 3 and plan["diagnosis"]["low"] == "middle"
 
 
 def test_a_level_without_a_label_is_left_even_if_its_cost_is_not_known():
