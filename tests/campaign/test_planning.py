@@ -81,7 +81,9 @@ def test_without_forces_at_both_levels_the_energies_of_the_pilot_decide():
 
     data = pilot(quantities=("energy",))
     labels = {
-        (i, level): Label(data.labels[i, "high"].energy + (level == "low"), label.forces)
+        (i, level): Label(
+            data.labels[i, "high"].energy + (level == "low"), label.forces
+        )
         for (i, level), label in data.labels.items()
     }
     shifted = LabelledDataset(data.structures, data.fidelities, labels)
