@@ -2,12 +2,17 @@
 
 import copy
 import json
+import subprocess
+import sys
 from io import StringIO
 
 import pytest
 from command_line import command, refused
 from rich.console import Console
+from small_campaigns import small_config, write_labels
+from stored_campaign import pool
 
+from mfal.campaign import CampaignStore
 from mfal.cli import standing
 from mfal.cli.watching import is_driven, watch_campaign
 
@@ -153,3 +158,24 @@ def test_options_that_do_not_go_together_are_refused(tmp_path):
     refused(command("status", tmp_path, "--json", "--watch"), "leave --watch out")
     refused(command("status", tmp_path, "--watch", "--every", 0), "above 0 seconds")
     refused(command("status", tmp_path, "--watch"), "holds no campaign")
+
+
+def test_who_looks_at_a_campaign_imports_neither_torch_nor_what_runs_it(tmp_path):
+    write_labels(tmp_path)
+    config = small_config(tmp_path)
+    with CampaignStore(tmp_path / "campaign.sqlite") as store:
+        store.set_meta("config", config.canonical_json())
+        store.set_meta("folder", str(tmp_path))
+        store.add_structures(pool())
+        store.open_step(0, "pilot", {}, [(0, "low", "pilot", None, None)])
+    code = (
+        "import sys; from mfal.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, "
+        "[m for m in ('torch', 'scipy.stats', 'mfal.campaign.campaign') "
+        "if m in sys.modules])"
+    )
+    words = [sys.executable, "-c", code, "status", str(tmp_path)]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert "low" in shown.stdout, shown.stderr
+    assert shown.stdout.splitlines()[-1] == "0 []"

@@ -20,10 +20,10 @@ from typing import Any
 from mfal.campaign import choosing, planning
 from mfal.campaign.asynchronous import Stream
 from mfal.campaign.config import CampaignConfig, ConfigError
-from mfal.campaign.document import final_evaluation, results_document
+from mfal.campaign.document import results_document
 from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
 from mfal.campaign.exploring import due, explored
-from mfal.campaign.finishing import compared
+from mfal.campaign.finishing import compared, final_evaluation
 from mfal.campaign.geometries import draw_pool, pool_from_file
 from mfal.campaign.judging import judgements
 from mfal.campaign.labelling import GRACE, Labelling, Paused, label_step

@@ -8,19 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import mfal
-from mfal.campaign.baselines import verdicts
+from mfal.campaign.baseline_words import verdicts
 from mfal.campaign.config import CampaignConfig
 from mfal.campaign.forecast import forecast, pool_counts
-from mfal.campaign.learning import (
-    HeldOut,
-    heldout_predictions,
-)
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.reader import Books, LabelEntry, StoreReader
 from mfal.campaign.records import BUDGETED, StoredStep
 from mfal.campaign.stopping_rule import standing, state_of
-from mfal.models.evaluation import calibration_curves, evaluation, parity
-from mfal.models.storage import Potential
 
 FORMAT = 1
 
@@ -147,22 +141,6 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     document["pool"] = pool_counts(store.roles(), labels)
     document["forecast"] = forecast(document)
     return document
-
-
-def final_evaluation(model: Potential, heldout: HeldOut | None) -> dict[str, Any]:
-    """Errors, parity and calibration on the held-out labels, per way of deployment."""
-    if heldout is None or not heldout.structures:
-        return {"n_structures": 0}
-    truth = heldout.labels(model.levels[-1])
-    raw = heldout_predictions(model, heldout, calibrated=False)
-    result: dict[str, Any] = {"n_structures": len(truth)}
-    for mode, prediction in heldout_predictions(model, heldout).items():
-        result[mode] = {
-            **evaluation(prediction, truth),
-            "parity": parity(prediction, truth),
-            "calibration": calibration_curves(prediction, raw[mode], truth),
-        }
-    return result
 
 
 def _learning_curve(

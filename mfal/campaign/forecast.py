@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from mfal.campaign.forecast_words import of_errors, of_labels, of_validation
 from mfal.campaign.reader import LabelEntry
@@ -122,7 +122,7 @@ def extrapolated(
     slope = float(centred @ y) / spread
     residual = y - y.mean() - slope * centred
     s = math.sqrt(float(residual @ residual) / (k - 2))
-    quantile = float(t.ppf(0.5 + 0.5 * CONFIDENCE, k - 2))
+    quantile = float(stdtrit(k - 2, 0.5 + 0.5 * CONFIDENCE))
     if slope + quantile * s / math.sqrt(spread) >= 0:
         return (
             "No error is extrapolated: over the steps so far it has not fallen by more "

@@ -1,11 +1,13 @@
-"""A campaign from its YAML file: run or resume it, and look at it from outside."""
+"""A campaign from its YAML file: run or resume it, and look at it from outside.
+
+Who looks does not import what runs: `mfal status` answers at once.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mfal.campaign.campaign import Campaign
 from mfal.campaign.config import CampaignConfig, load_campaign
 from mfal.campaign.document import results_document
 from mfal.campaign.reader import StoreReader
@@ -21,6 +23,8 @@ def run_campaign(
 
     The directory is `campaigns/NAME` unless one is given. Returns it with the results.
     """
+    from mfal.campaign.campaign import Campaign
+
     config = load_campaign(config_path)
     where = Path("campaigns") / config.name if directory is None else directory
     return where, Campaign(config, where, progress=progress).run()

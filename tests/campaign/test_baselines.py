@@ -7,7 +7,8 @@ from small_campaigns import LEVELS, morse, water
 
 from mfal import Fidelity, Label, LabelledDataset
 from mfal.campaign import trials
-from mfal.campaign.baselines import comparison, verdicts
+from mfal.campaign.baseline_words import verdicts
+from mfal.campaign.baselines import comparison
 from mfal.campaign.learning import HeldOut
 from mfal.campaign.trials import FOLDS
 from mfal.models.evaluation import evaluation
