@@ -146,6 +146,16 @@ def test_a_campaign_is_driven_while_its_lock_is_held(tmp_path):
     assert not is_driven(tmp_path)
 
 
+def test_the_last_exploration_is_told():
+    found = [
+        {"step": 2, "sentence": "explored 10 steps"},
+        {"step": 3, "sentence": "explored 20 steps"},
+    ]
+    told = list(standing.sentences({**DOCUMENT, "explorations": found}))
+    assert "step 3: explored 20 steps" in told
+    assert not any("explored 10 steps" in sentence for sentence in told)
+
+
 def test_the_document_itself_is_printed_as_json(tmp_path, monkeypatch):
     monkeypatch.setattr("mfal.campaign.run.campaign_results", lambda _: DOCUMENT)
     monkeypatch.setattr(

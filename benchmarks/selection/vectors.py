@@ -19,6 +19,8 @@ from mfal.acquisition import Candidate, IntegratedVariance, select_batch
 from mfal.models.input_pool import InputPool
 
 N_TRAINING, N_TARGETS = 200, 128
+AT_ONCE = 256
+"""Candidates that BoTorch is given at a time; its default of 2,048 takes 20 GB here."""
 
 
 def compared(n_candidates: int, size: int) -> dict[str, Any]:
@@ -81,7 +83,9 @@ def _by_botorch(model: Any, choices: Tensor, targets: Tensor, size: int) -> list
     acquisition = qNegIntegratedPosteriorVariance(
         model, mc_points=targets, sampler=SobolQMCNormalSampler(torch.Size([1]))
     )
-    found, _ = optimize_acqf_discrete(acquisition, size, choices=choices, unique=True)
+    found, _ = optimize_acqf_discrete(
+        acquisition, size, choices=choices, max_batch_size=AT_ONCE, unique=True
+    )
     return [int((choices - x).abs().sum(-1).argmin()) for x in found]
 
 

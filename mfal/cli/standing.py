@@ -54,6 +54,8 @@ def sentences(document: Document) -> Iterator[str]:
             )
     for left in document["levels_left"]:
         yield f"step {left['step']}: {left['sentence']}"
+    for found in document.get("explorations", [])[-1:]:
+        yield f"step {found['step']}: {found['sentence']}"
     yield from document.get("notices", [])[:5]
     for failure in document["failures"][-3:]:
         yield (

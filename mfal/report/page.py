@@ -71,6 +71,7 @@ def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
         [
             sections.opening(results),
             sections.stopping(results),
+            sections.noticed(results),
             sections.reached(results),
             sections.learning(results, drawings),
             outlook.baselines(results, drawings),
@@ -80,6 +81,7 @@ def render_page(results: Document, drawings: dict[str, Drawing]) -> str:
             sections.spending(results, drawings),
             sections.rho(results, drawings),
             outlook.pool(results, drawings),
+            sections.explored(results),
             section("The model in numbers", tables.model_table(results)),
             section("Failed and quarantined labels", labels.failure_table(results)),
             sections.bought(results),

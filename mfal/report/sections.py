@@ -35,6 +35,7 @@ from mfal.report.typography import (
     text,
 )
 
+MOST_NOTICES = 20
 _UNIT = re.compile(r"(?<=\s)m?eV/(?:Å|atom)")  # a browser would break it at the slash
 
 
@@ -83,6 +84,27 @@ def stopping(results: Document) -> str:
         held = f"All held in {n} of the {patience} last steps ({errors})."
         found += [bullets(sentences), paragraph(held)]
     return section("What was asked for", *found) if found else ""
+
+
+def noticed(results: Document) -> str:
+    """What a person should look at after the last fit; nothing if there is nothing."""
+    notices = [text(sentence) for sentence in part(results, "notices") or []]
+    if not notices:
+        return ""
+    more = len(notices) - MOST_NOTICES
+    rest = paragraph(f"And {more} more, in <code>results.json</code>.")
+    return section(
+        "Look at these", bullets(notices[:MOST_NOTICES]), rest if more > 0 else ""
+    )
+
+
+def explored(results: Document) -> str:
+    """What dynamics with the potential found, step by step; nothing if none was run."""
+    found = [
+        text(f"Step {part(x, 'step')}: {part(x, 'sentence')}")
+        for x in part(results, "explorations") or []
+    ]
+    return section("What was explored", bullets(found)) if found else ""
 
 
 def reached(results: Document) -> str:

@@ -309,3 +309,23 @@ def test_the_certificate_stands_beside_what_was_bought(results, without_images):
     ]
     text = page_of(results).text
     assert text.index("What was bought") < text.index("The batch is worth at least 80")
+
+
+def test_notices_of_the_last_fit_are_told_and_many_are_counted(results, without_images):
+    assert "Look at these" not in page_of(results).headings
+    results["notices"] = [f"pbe label {i} <is> odd" for i in range(23)]
+    page = page_of(results)
+    assert "Look at these" in page.headings
+    assert "pbe label 19 <is> odd" in page.text
+    assert "label 20" not in page.text and "And 3 more, in" in page.text
+
+
+def test_what_dynamics_found_is_told_step_by_step(results, without_images):
+    assert "What was explored" not in page_of(results).headings
+    results["explorations"] = [
+        {"step": 3, "sentence": "explored 500 steps in 2 runs"},
+        {"step": 5, "sentence": "nothing was explored: no atoms"},
+    ]
+    page = page_of(results)
+    assert "Step 3: explored 500 steps in 2 runs" in page.text
+    assert "Step 5: nothing was explored: no atoms" in page.text
