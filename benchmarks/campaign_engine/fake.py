@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
 
 SHORTEST, LONGEST = 0.05, 5.0
 """Seconds of a label, log-uniform between them, before they are scaled."""
@@ -114,3 +115,27 @@ class Sleeping(Calculator):
         line = {"what": what, "label": number, "attempt": attempt, "time": time.time()}
         with (self.folder / "computations").open("a") as file:  # one write, appended
             file.write(json.dumps(line | {"process": os.getpid()}) + "\n")
+
+
+class Slow(EMT):
+    """Effective medium theory that takes its time: log-uniform between two ends.
+
+    How long depends on the geometry and the seed alone, so that two campaigns that ask
+    for the same label wait as long for it. Begin and end are noted in a file.
+    """
+
+    converged = True
+
+    def __init__(self, note: str, seconds: list[float], seed: int) -> None:
+        super().__init__()
+        self.note, self.ends, self.seed = Path(note), seconds, seed
+
+    def calculate(self, atoms=None, properties=("energy",), changes=all_changes):  # type: ignore[no-untyped-def]
+        begin = time.time()
+        where = np.frombuffer(atoms.positions.round(6).tobytes(), dtype=np.uint32)
+        shortest, longest = self.ends
+        share = np.random.default_rng([self.seed, *where.tolist()]).uniform()
+        time.sleep(shortest * (longest / shortest) ** share)
+        super().calculate(atoms, list(properties), list(changes))
+        with self.note.open("a") as file:  # one write, appended
+            file.write(json.dumps([begin, time.time()]) + "\n")

@@ -18,10 +18,10 @@ from mfal.campaign.config import ExecutionConfig
 from mfal.campaign.labelling import label_step
 from mfal.campaign.store import CampaignStore
 from mfal.data import Fidelity
-from mfal.oracles import LabelPool
+from mfal.oracles import GuardedExecutor, LabelPool
 
 MODULE = "benchmarks.campaign_engine.fake"
-EXECUTORS = ("pebble", "dask")
+EXECUTORS = ("pebble", "dask-guarded", "dask")
 
 
 def labelled(
@@ -57,7 +57,7 @@ def labelled(
         script = Script.of(n, seed, scale)
         lines = (notes / "computations").read_text().splitlines()
         notes_read = [json.loads(line) for line in lines]
-        work = script.work(kills=name == "pebble")
+        work = script.work(kills=name != "dask")
         ideal = max(work / workers, max(script.durations))
         return {
             "executor": name,
@@ -168,4 +168,6 @@ def _executor(
         distributed.Client(cluster) as client,
     ):
         client.wait_for_workers(workers)
-        yield client.get_executor()
+        plain = client.get_executor()
+        guarded = name == "dask-guarded"
+        yield GuardedExecutor(plain, timeout=timeout) if guarded else plain

@@ -1,6 +1,6 @@
 """Is any label lost or computed twice, and do workers wait, when a tenth of all fails?
 
-    python -m benchmarks.campaign_engine.run [--parts pebble dask store]
+    python -m benchmarks.campaign_engine.run [--parts pebble dask-guarded dask busy store]
         [--seeds 1] [--labels 1000] [--workers 16] [--scale 3] [--smoke]
 
 pebble, dask: simulated labels that only sleep, log-uniform between 0.05 and 5 s times
@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.campaign_engine import stored
+from benchmarks.campaign_engine import busy, stored
 from benchmarks.campaign_engine.figure import figure
 from benchmarks.campaign_engine.labels import EXECUTORS, labelled
 from benchmarks.derivative_kernel.measured import machine
@@ -27,7 +27,8 @@ from mfal.data.files import write_text
 HERE = Path(__file__).parent
 WORK = Path("campaigns/campaign_engine")
 VERSIONS = ("mfal", "pebble", "dask", "distributed")
-TARGETS = {"over_ideal": 0.15, "status": 1.0, "resume": 10.0}
+TARGETS = {"over_ideal": 0.15, "status": 1.0, "resume": 10.0, "busy": 0.9}
+BUSY_LABELS, BUSY_WORKERS = 64, 4
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -49,6 +50,19 @@ def main(words: Sequence[str] | None = None) -> None:
             run["machine"] = machine(options.workers)
             add_run(document, run)
             print(json.dumps({k: v for k, v in run.items() if k != "spans"}))
+    if "busy" in options.parts:
+        document["busy"] = [
+            busy.used(
+                options.work / f"busy_{mode}",
+                asynchronous=mode == "asynchronous",
+                n=14 if options.smoke else BUSY_LABELS,
+                workers=BUSY_WORKERS,
+                scale=0.02 if options.smoke else 1.0,
+                seed=0,
+            )
+            for mode in ("in_step", "asynchronous")
+        ]
+        print(json.dumps(document["busy"]))
     if "store" in options.parts:
         n = 400 if options.smoke else 100_000
         found = stored.measured(
@@ -82,7 +96,11 @@ def add_run(document: dict[str, Any], run: dict[str, Any]) -> None:
 
 def sections(document: Mapping[str, Any]) -> dict[str, str]:
     """The parts of the README that the results say."""
-    found = {"labels": _labels(document["labels"]), "store": _store(document["store"])}
+    found = {
+        "labels": _labels(document["labels"]),
+        "busy": _busy(document.get("busy") or []),
+        "store": _store(document["store"]),
+    }
     machines = [run["machine"] for run in document["labels"]]
     machines += [document["store"]["machine"]] if document["store"] else []
     if machines:
@@ -122,6 +140,28 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
+def _busy(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return "Not measured yet."
+    rows = [
+        [
+            "label after label" if run["asynchronous"] else "batch after batch",
+            f"{100 * run['steady']:.0f} %",
+            f"{100 * run['whole']:.0f} %",
+            f"{run['wall_seconds']:.0f}",
+        ]
+        for run in runs
+    ]
+    run = runs[-1]
+    words = "" if run["steady"] > TARGETS["busy"] else "not "
+    heads = ["", "busy while there is work", "busy to the end", "wall s"]
+    return table(heads, rows) + (
+        f"\n\n{run['n']} labels of {run['label_seconds']:.1f} s on average, "
+        f"{run['workers']} workers, batches of {busy.BATCH}. The aim of "
+        f"{100 * TARGETS['busy']:.0f} % is {words}met label after label."
+    )
+
+
 def _store(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "Not measured yet."
@@ -146,7 +186,7 @@ def _store(found: Mapping[str, Any] | None) -> str:
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parts = [*EXECUTORS, "store"]
+    parts = [*EXECUTORS, "busy", "store"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--labels", type=int, default=1000)

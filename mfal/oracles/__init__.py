@@ -5,6 +5,7 @@ from mfal.oracles.calculator import OracleCalculator
 from mfal.oracles.dispatch import label_all
 from mfal.oracles.doctor import Examination, examine
 from mfal.oracles.executor import label_structure
+from mfal.oracles.guarded import GuardedExecutor
 from mfal.oracles.handover import Batch, Returned, hand_over, take_back
 from mfal.oracles.leases import Leases
 from mfal.oracles.oracle import ERROR_KINDS, Calculation, Oracle, OracleError
@@ -21,6 +22,7 @@ __all__ = [
     "Batch",
     "Calculation",
     "Examination",
+    "GuardedExecutor",
     "LabelError",
     "LabelPool",
     "LabelRequest",

@@ -59,11 +59,7 @@ class LabelPool:
         memory_limit: int | None = None,
         threads: int = 1,
     ) -> None:
-        for name, value in (("n_workers", n_workers), ("threads", threads)):
-            if value < 1:
-                raise ValueError(f"{name} is at least 1, got {value}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"the timeout is above 0 seconds, got {timeout}")
+        self.check(n_workers, timeout, threads)
         self.n_workers = n_workers
         self.timeout = timeout
         self.memory_limit = memory_limit
@@ -74,6 +70,19 @@ class LabelPool:
         self._pools: set[ProcessPool] = set()
         self._running: set[Future] = set()
         self._stopped = threading.Event()
+
+    @staticmethod
+    def check(n_workers: int, timeout: float | None, threads: int) -> None:
+        """Refuse numbers that no pool can have.
+
+        Raises:
+            ValueError: one that is not positive.
+        """
+        for name, value in (("n_workers", n_workers), ("threads", threads)):
+            if value < 1:
+                raise ValueError(f"{name} is at least 1, got {value}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"the timeout is above 0 seconds, got {timeout}")
 
     def submit(self, request: LabelRequest) -> Future[LabelResult]:
         """Queue a label. The future holds its result, which may be an error."""
@@ -172,7 +181,7 @@ class _WorkerProcess(SpawnProcess):
     environment: Mapping[str, str]
 
     def start(self) -> None:
-        with _starting(self.environment):
+        with _starting(self.environment), _allowed_children():
             super().start()
 
     def terminate(self) -> None:
@@ -216,6 +225,22 @@ def _starting(environment: Mapping[str, str]) -> Iterator[None]:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+@contextmanager
+def _allowed_children() -> Iterator[None]:
+    """Lets a daemonic process, as the workers of dask are, have a child for a moment.
+
+    Python forbids it since such children would be orphans that nobody ends. Ours leave
+    by themselves when their driver is gone (`_outlive_driver`).
+    """
+    config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    daemon = config.pop("daemon", None)
+    try:
+        yield
+    finally:
+        if daemon is not None:
+            config["daemon"] = daemon
 
 
 def _prepare_worker(memory_limit: int | None, timeout: float | None) -> None:

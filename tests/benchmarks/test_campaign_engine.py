@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.campaign_engine import run, stored
+from benchmarks.campaign_engine.busy import N_PILOT, shares, used
 from benchmarks.campaign_engine.fake import HANG, TIMEOUT, Script, structure
 from benchmarks.campaign_engine.figure import figure
 from benchmarks.campaign_engine.labels import counted, labelled, spans
@@ -88,3 +89,23 @@ def test_the_tables_say_which_aims_are_met():
     seconds = {"status": 0.9, "imports": 0.8, "document": 0.1, "resume": 11.0}
     times = {k: {"seconds": s, "cpu_seconds": s} for k, s in seconds.items()}
     assert "met: status." in run._store(times | {"n_labels": 10, "megabytes": 1.0})
+
+
+def test_workers_are_busy_as_long_as_their_labels_take():
+    pilot = [(0.0, 1.0)] * N_PILOT
+    found = shares([*pilot, (1.0, 5.0), (1.0, 2.0), (2.5, 3.0), (4.0, 5.0)], 2)
+    assert found["steady"] == pytest.approx((3.0 + 1.0 + 0.5) / 6.0)
+    assert found["whole"] == pytest.approx((4.0 + 1.0 + 0.5 + 1.0) / 8.0)
+    assert found["wall_seconds"] == 4.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_campaign_of_sleeping_labels_is_measured(tmp_path, asynchronous):
+    found = used(
+        tmp_path, asynchronous=asynchronous, n=10, workers=2, scale=0.01, seed=0
+    )
+    assert 0.0 < found["whole"] <= 1.0 and 0.0 < found["steady"] <= 1.0
+    assert 0.03 <= found["label_seconds"] < 5.0
+    text = run._busy([found])
+    assert ("label after label" in text) == asynchronous or "batch after" in text

@@ -1,5 +1,8 @@
 """Campaigns on executors of other engines: a cluster of dask on this machine."""
 
+import gc
+import json
+import os
 import py_compile
 import runpy
 import time
@@ -9,6 +12,7 @@ from threading import Event
 
 import pytest
 from ase.build import bulk
+from faulty_codes import ended
 from small_campaigns import DECLARED, bought, gains, run, small_config, write_labels
 
 from mfal import Fidelity
@@ -16,7 +20,7 @@ from mfal.campaign import Campaign, Paused
 from mfal.campaign.config import ExecutionConfig
 from mfal.campaign.labelling import label_step
 from mfal.campaign.store import CampaignStore
-from mfal.oracles import Leases
+from mfal.oracles import GuardedExecutor, LabelPool, LabelRequest, Leases
 
 CLUSTER = Path(__file__).parents[2] / "tutorials" / "cluster"
 ALLOWED = ("faulty_codes",)
@@ -115,6 +119,80 @@ def test_a_label_that_kills_two_workers_is_quarantined(client, tmp_path):
         (label,) = store.labels()
         assert (label.state, label.attempts) == ("quarantined", 2)
         assert label.error_kind == "crashed"
+
+
+# --- each label in a process of its own
+
+
+def pids(client):
+    return sorted(client.run(os.getpid).values())
+
+
+@pytest.mark.faults
+def test_guarded_a_label_that_hangs_is_ended_with_its_children_and_holds_no_worker(
+    client, tmp_path
+):
+    """Row 4, on an executor that cannot kill."""
+    before = pids(client)
+    fidelity = faulty("Hangs", note=tmp_path / "note")
+    executor = GuardedExecutor(client.get_executor(), timeout=3.0)
+    with labelled(tmp_path, fidelity, executor, n=1, max_attempts=1) as store:
+        (label,) = store.labels()
+        assert (label.state, label.error_kind) == ("quarantined", "timeout")
+        assert label.error_message == "not finished in 3 seconds"
+    hung = json.loads((tmp_path / "note").read_text())
+    assert len(hung) == 2 and all(ended(pid) for pid in hung)
+    assert not set(hung) & set(before)
+    assert pids(client) == before  # nothing was restarted
+
+
+@pytest.mark.faults
+def test_guarded_a_crash_costs_its_label_one_attempt_and_no_worker(client, tmp_path):
+    before = pids(client)
+    fidelity = faulty("Dies", mark=tmp_path / "mark")
+    executor = GuardedExecutor(client.get_executor(), timeout=60.0)
+    with labelled(tmp_path, fidelity, executor, workers=1) as store:
+        labels = store.labels()
+        assert [x.state for x in labels] == ["done"] * 4
+        assert [x.attempts for x in labels] == [2, 1, 1, 1]
+        assert "the worker died of SIGKILL" in store.events()[0].message
+    assert pids(client) == before
+
+
+def test_guarded_threads_label_in_a_child_that_is_kept_and_leaves_with_them(
+    tmp_path, monkeypatch
+):
+    made = []
+
+    class Counted(LabelPool):
+        def __init__(self, *arguments, **options):
+            made.append(options)
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr("mfal.oracles.guarded.LabelPool", Counted)
+    level = faulty("Reports", note=tmp_path / "note")
+    with (
+        GuardedExecutor(ThreadPoolExecutor(1), timeout=60.0, threads=3) as executor,
+        labelled(tmp_path, level, executor) as store,
+    ):
+        assert [x.state for x in store.labels()] == ["done"] * 4
+    assert made == [{"timeout": 60.0, "memory_limit": None, "threads": 3}]
+    told = json.loads((tmp_path / "note").read_text())
+    assert told["pid"] != os.getpid() and told["OMP_NUM_THREADS"] == "3"
+    del executor  # it holds its threads, and they their children
+    gc.collect()
+    assert ended(told["pid"])
+
+
+def test_a_guard_has_sane_limits_and_runs_labels_only():
+    with pytest.raises(ValueError, match="the timeout is above 0 seconds"):
+        GuardedExecutor(ThreadPoolExecutor(1), timeout=-1.0)
+    request = LabelRequest.of("1", copper(0), Fidelity("emt"))
+    with (
+        GuardedExecutor(ThreadPoolExecutor(1)) as executor,
+        pytest.raises(TypeError, match="runs label_structure"),
+    ):
+        executor.submit(lambda _: None, request)
 
 
 @pytest.mark.faults

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 from ase.calculators.emt import EMT
 from threadpoolctl import threadpool_info
 
@@ -153,3 +154,14 @@ def write(path, value):
     temporary = Path(f"{path}.tmp")
     temporary.write_text(json.dumps(value))
     temporary.rename(path)
+
+
+def ended(pid):
+    """Whether a process is gone, within a few seconds."""
+    for _ in range(50):
+        if not psutil.pid_exists(pid):
+            return True
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False

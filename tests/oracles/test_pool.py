@@ -7,8 +7,8 @@ import time
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
-import psutil
 import pytest
+from faulty_codes import ended
 from pebble import ProcessExpired, ProcessPool
 
 from mfal import Fidelity
@@ -16,17 +16,6 @@ from mfal.oracles import LabelPool, collect_spool, label_structure
 
 EMT = Fidelity("emt", {"code": "emt"})
 pytestmark = pytest.mark.faults
-
-
-def ended(pid):
-    """Whether a process is gone, within a few seconds."""
-    for _ in range(50):
-        if not psutil.pid_exists(pid):
-            return True
-        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def wait_for(path):

@@ -14,6 +14,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from mfal.campaign import Campaign, CampaignConfig
+from mfal.oracles import GuardedExecutor
 
 SMOKE = "SMOKE_TEST" in os.environ
 WORKERS = 2
@@ -55,8 +56,10 @@ def main() -> None:
         ) as cluster,
         Client(cluster) as client,
     ):
+        # dask cannot end a label that hangs: its workers label in a child that they can
+        executor = GuardedExecutor(client.get_executor(), timeout=60)
         campaign = Campaign(
-            CONFIG, "campaigns/methanol", executor=client.get_executor(), progress=print
+            CONFIG, "campaigns/methanol", executor=executor, progress=print
         )
         results = campaign.run()
     print(results["stopping_reason"])

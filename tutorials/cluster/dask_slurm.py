@@ -13,8 +13,9 @@ What the pieces do:
 - The directory of the campaign must be seen by all nodes: a worker writes its result to
   the `spool` in it before it answers, so nothing is lost with the driver, and notes there
   when it begins a label, so that the time in the queue of Slurm does not count.
-- dask cannot kill a label that hangs. After twice `execution.timeout` from its beginning
-  the campaign gives it up (and takes the result if it comes after all).
+- dask cannot end a label that hangs: with `GuardedExecutor` each worker labels in a child
+  process that it ends after `execution.timeout`, with all that the code started. Should
+  nothing come back at all, the campaign gives the label up after twice that time.
 - The driver itself needs little: start it in `screen`, or as a long job of its own.
   Killed, it is started again with the same command and goes on.
 
@@ -28,6 +29,7 @@ from dask_jobqueue import SLURMCluster
 from distributed import Client
 
 from mfal.campaign import Campaign, load_campaign
+from mfal.oracles import GuardedExecutor
 
 dask.config.set({"distributed.scheduler.allowed-failures": 0})  # see dask_local.py
 
@@ -59,7 +61,9 @@ def main(path: str) -> None:
         campaign = Campaign(
             config,
             f"campaigns/{config.name}",
-            executor=client.get_executor(),
+            executor=GuardedExecutor(
+                client.get_executor(), timeout=config.execution.timeout, threads=THREADS
+            ),
             progress=print,
         )
         print(campaign.run()["stopping_reason"])
