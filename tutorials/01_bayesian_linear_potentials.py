@@ -296,7 +296,13 @@ _ = axes[1].legend(loc="lower left", fontsize=8)
 # It prints
 #
 # ```text
-# TODO
+# pairs: RMSE 19.9, epistemic 9.8, noise 21.3
+# angles: RMSE 25.9, epistemic 5.1, noise 17.7
 # ```
+#
+# Angles explain some of what pairs have to call noise. But with 8 cells the error is
+# larger, and larger than the two parts together say (18): the larger descriptor fits these
+# few labels better than it predicts others. The evidence chooses among models on the same
+# labels; it is no promise.
 #
 # </details>

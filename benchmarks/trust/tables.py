@@ -71,21 +71,31 @@ def excursion(document: Mapping[str, Any]) -> str:
 
 def verdict(document: Mapping[str, Any]) -> str:
     """The two shares that were aimed at, in words."""
-    lines = []
+    lines = [
+        f"- **{monitor}**: {caught} of {exceed} free runs that went beyond {LIMIT} eV/A "
+        f"were caught before (aim: 90 %); {false} of {n} runs inside the training range "
+        "were stopped (aim: below 5 %)."
+        for monitor, (caught, exceed, false, n) in caught_and_false(document).items()
+    ]
+    return "\n".join(lines) or "Not measured yet."
+
+
+def caught_and_false(
+    document: Mapping[str, Any],
+) -> dict[str, tuple[int, int, int, int]]:
+    """Per monitor: caught, of so many that went too far; stopped, of so many inside."""
     trained = document.get("setting", {}).get("trained_at")
+    counts = {}
     for monitor in document.get("runs", {}):
         found = [o for o in _outcomes(document) if o[0] == monitor]
-        exceed = sum(o["exceed"] for _, _, o in found)
-        caught = sum(o["caught"] for _, _, o in found)
         inside = [o for _, t, o in found if t <= trained]
-        n = sum(o["n"] for o in inside)
-        false = sum(o["stopped"] for o in inside)
-        lines.append(
-            f"- **{monitor}**: {caught} of {exceed} free runs that went beyond {LIMIT} "
-            f"eV/A were caught before (aim: 90 %); {false} of {n} runs inside the "
-            "training range were stopped (aim: below 5 %)."
+        counts[monitor] = (
+            sum(o["caught"] for _, _, o in found),
+            sum(o["exceed"] for _, _, o in found),
+            sum(o["stopped"] for o in inside),
+            sum(o["n"] for o in inside),
         )
-    return "\n".join(lines) or "Not measured yet."
+    return counts
 
 
 def stopping(found: Sequence[Mapping[str, Any]]) -> str:
