@@ -18,7 +18,7 @@
 # goes wrong when several are picked at once, what can be guaranteed, and does it pay at
 # all against picking by lot?
 #
-# One level of theory only; Tutorial 4 adds the choice of the level. The labels are
+# One level of theory only; Tutorial 5 adds the choice of the level. The labels are
 # replayed from a file: methanol at MP2, 180 geometries at 700 K.
 
 # %%
