@@ -135,6 +135,13 @@ def best_requests(
     """
     by_id = {s.id: s for s in structures}
     targets = [s.id for s in structures if s.role == "target"]
+    low, high = model.levels[0], model.levels[-1]
+    at_hand: list[int] = []
+    if config.acquisition.deployment == "at_hand" and low != high:
+        assert model.dataset is not None  # a campaign's model has its data
+        known = model.dataset.labels
+        at_hand = [i for i in targets if (positions.get(i), low) not in known]
+    about = [*((i, high) for i in targets), *((i, low) for i in at_hand)]
     # structures that the data do not hold yet get numbers of their own after theirs:
     # their labels at two levels have something in common, too
     entries = [
@@ -144,14 +151,15 @@ def best_requests(
             _quantities(config, level),
             positions.get(i, len(positions) + i),
         )
-        for i, level in [*wanted, *((i, model.levels[-1]) for i in targets), *pending]
+        for i, level in [*wanted, *about, *pending]
     ]
-    n_known = len(wanted) + len(targets)
+    n_known = len(wanted) + len(about)
     pool = engine.pool(model, entries, reuse)
     acquisition = _acquisition(
         config.acquisition,
         pool,
-        list(range(len(wanted), n_known)),
+        list(range(len(wanted), len(wanted) + len(targets))),
+        list(range(len(wanted) + len(targets), n_known)),
         int(np.random.default_rng([config.seed, 3, step]).integers(2**31)),
     )
     candidates = [Candidate(i, level, costs[level].mean) for i, level in wanted]
@@ -196,7 +204,11 @@ def _quantities(config: CampaignConfig, level: str) -> tuple[str, ...]:
 
 
 def _acquisition(
-    config: AcquisitionConfig, pool: Pool, targets: list[int], seed: int
+    config: AcquisitionConfig,
+    pool: Pool,
+    targets: list[int],
+    at_hand: list[int],
+    seed: int,
 ) -> PoolAcquisition:
     if config.name == "random":
         return Random(pool, seed)
@@ -208,4 +220,4 @@ def _acquisition(
     variances = wanted.variances(pool, targets)
     if config.name == "integrated_variance":
         return IntegratedVariance(pool, targets, 1 / variances)
-    return TargetInformation(pool, targets, variances)
+    return TargetInformation(pool, targets, variances, at_hand=at_hand)

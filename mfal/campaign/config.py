@@ -92,7 +92,7 @@ class CampaignConfig(Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "CampaignConfig":
         checks = (_check_levels, _check_sizes, _check_budget, _check_stopping)
-        for check in (*checks, _check_atoms, _check_cells):
+        for check in (*checks, _check_atoms, _check_cells, _check_deployment):
             check(self)
         return self
 
@@ -155,6 +155,8 @@ class CampaignConfig(Section):
         for key in ("stopping", "explore", "probes"):
             if not data[key]:  # as campaigns wrote it before there was this key
                 del data[key]
+        if data["acquisition"]["deployment"] == "standalone":
+            del data["acquisition"]["deployment"]
         for key in ("allowed_modules", "asynchronous"):
             if not data["execution"][key]:
                 del data["execution"][key]
@@ -260,6 +262,14 @@ def _check_budget(config: CampaignConfig) -> None:
                 f"budget.cost: a budget of {budget.cost:g} is smaller than the pilot, "
                 f"which costs {pilot:g}: {remedy}"
             )
+
+
+def _check_deployment(config: CampaignConfig) -> None:
+    if config.acquisition.deployment == "at_hand" and len(config.levels) == 1:
+        raise ValueError(
+            "acquisition.deployment: there is no lower level that could be at hand: "
+            "leave it out"
+        )
 
 
 def _check_stopping(config: CampaignConfig) -> None:

@@ -223,7 +223,8 @@ class AcquisitionConfig(Section):
 
     `target_information` (nats) and `integrated_variance` (in units of the tolerance)
     count what a label tells of the targets, `parameter_information` (nats) what it tells
-    of the whole surface.
+    of the whole surface. With `deployment: at_hand` target information is that about what
+    is left to know where the lowest level is computed in production, too.
     """
 
     name: Literal[
@@ -236,6 +237,16 @@ class AcquisitionConfig(Section):
     tolerance: ToleranceConfig = ToleranceConfig()
     batch: PositiveInt = 8
     low_level_first_above: PositiveFloat = 30.0  # cost of a high over a low label
+    deployment: Literal["standalone", "at_hand"] = "standalone"
+
+    @model_validator(mode="after")
+    def _conditioned_by_target_information_alone(self) -> "AcquisitionConfig":
+        if self.deployment == "at_hand" and self.name != "target_information":
+            raise ValueError(
+                f"{self.name} knows nothing of a level at hand: `name: "
+                "target_information`, or `deployment: standalone`"
+            )
+        return self
 
 
 class ExecutionConfig(Section):

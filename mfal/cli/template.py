@@ -64,6 +64,7 @@ acquisition:
   tolerance: {{energy: 0.02, forces: 0.1}}   # eV, eV/A: the accuracy that is wanted
   batch: 8                  # labels chosen at a time
   low_level_first_above: 30 # cost ratio above which the pool is labelled low first
+  deployment: standalone    # or at_hand: the lowest level runs in production, too
 
 # stopping:                 # before the budget is spent: when all that is given holds
 #   energy_mae: 0.002       # eV/atom

@@ -85,6 +85,12 @@ def test_the_product_of_laws_is_the_cost_that_it_was_made_from():
     assert low == pytest.approx(high)
 
 
+def test_the_exponent_of_the_algorithm_is_within_the_range():
+    law = laws.PowerLaw(10.0, 2.0, 0.8, 0.05)
+    assert law.range(1000.0) == pytest.approx((2 * 100**0.7, 2 * 100**0.9))
+    assert law.range(1000.0, known=1.0) == pytest.approx((2 * 100**0.7, 200.0))
+
+
 def test_a_node_ends_where_the_law_of_memory_reaches_it():
     found = extrapolation._where(lambda n: 5 * n**2, 5e12)
     assert found == pytest.approx(1e6, rel=2e-3)

@@ -1,5 +1,6 @@
 """Requests are what the configuration, the labels so far and the seed say."""
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -168,6 +169,44 @@ def test_the_best_labels_are_the_greedy_ones_about_the_targets(
         [p.gain_per_cost for p in picks], rel=1e-8
     )
     assert {r.purpose for r in requests} == {"acquired"}
+
+
+def test_with_the_low_level_at_hand_low_labels_tell_next_to_nothing(
+    config, model, structures
+):
+    """What they tell of the targets is told by the targets' own low labels."""
+    wanted = missing_labels(structures, ["low", "high"], asked())
+    cheap = [(i, name) for i, name in wanted if name == "low"]
+    told, first = {}, {}
+    for way in ("standalone", "at_hand"):
+        first[way] = best(config, model, structures, wanted, deployment=way)[0][0].level
+        found, _ = best(config, model, structures, cheap, batch=9, deployment=way)
+        told[way] = sum(r.gain for r in found)
+    assert first == {"standalone": "low", "at_hand": "high"}
+    assert 0 <= told["at_hand"] < 0.1 * told["standalone"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "name", "message"),
+    [
+        (("low", "high"), "random", "random knows nothing of a level at hand"),
+        (("high",), "target_information", "there is no lower level that could be"),
+    ],
+)
+def test_a_level_at_hand_is_one_that_there_is_and_that_is_asked_about(
+    tmp_path, levels, name, message
+):
+    write_labels(tmp_path)
+    asked = {"name": name, "deployment": "at_hand"}
+    with pytest.raises(ValueError, match=message):
+        small_config(tmp_path, levels=levels, acquisition=asked)
+
+
+def test_campaigns_that_began_before_there_was_a_deployment_go_on(config):
+    assert "deployment" not in json.loads(config.canonical_json())["acquisition"]
+    changed = config.acquisition.model_copy(update={"deployment": "at_hand"})
+    other = config.model_copy(update={"acquisition": changed})
+    assert other.digest() != config.digest()
 
 
 def test_a_structure_is_one_whether_the_data_know_it_or_not(config, model, structures):
