@@ -22,6 +22,7 @@ MODULES = {
     "few_labels": "cokriging.few_labels",
     "multifidelity_bo": "cokriging.optimisation",
     "selection": "selection.run",
+    "scaling": "scaling.run",
     "strategies_small": "strategies_small.run",
     "strategies": "strategies.run",
     "ethanol": "ethanol.run",

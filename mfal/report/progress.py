@@ -51,7 +51,7 @@ def draw_learning_curve(document: Document, quantity: str) -> Drawing | None:
         drawn = np.isfinite(loo[""])
         if drawn.any():
             _band(axes, costs, loo["_low"], loo["_high"])
-            _curve(axes, costs, loo[""], "loo", "leave-one-out, with its band")
+            _curve(axes, costs, loo[""], "loo", _left_out_label(document, records))
         for mode, errors in held_out.items():
             if np.isfinite(errors).any():
                 _curve(axes, costs, errors, mode, _held_out_label(document, mode))
@@ -66,6 +66,13 @@ def draw_learning_curve(document: Document, quantity: str) -> Drawing | None:
     return Drawing(
         f"learning_curve_{quantity}", figure, _learning_alt(document, quantity, curves)
     )
+
+
+def _left_out_label(document: Document, records: Sequence[Document]) -> str:
+    """Left-out errors are those of one way of deployment: of the last step's."""
+    mode = part(records[-1], "loo_mode")
+    way = f" {shortened(mode_name(document, mode), 32)}" if mode in MODES else ""
+    return f"leave-one-out{way}, with its band"
 
 
 def draw_spending(document: Document) -> Drawing | None:

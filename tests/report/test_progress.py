@@ -93,3 +93,14 @@ def test_costs_that_are_alike_get_few_ticks(results):
     assert len(axes.get_xticks()) <= 6
     top = axes.child_axes[0]
     assert [tick.get_text() for tick in top.get_xticklabels()] == ["360\n8"]
+
+
+def test_left_out_errors_say_which_way_of_deployment_they_are_of(results):
+    def legend():
+        figure = draw_learning_curve(results, "forces").figure
+        return [t.get_text() for t in figure.legends[0].get_texts()]
+
+    results["learning_curve"][-1]["loo_mode"] = "at_hand"
+    assert "leave-one-out with gfn2 at hand, with its band" in legend()
+    results["learning_curve"][-1]["loo_mode"] = "standalone"
+    assert "leave-one-out standalone, with its band" in legend()
