@@ -78,11 +78,14 @@ def calibration(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     found = {}
     for name in options.sets:
         if name == "methanol":
-            settings = {"n_train": 16 if options.smoke else options.methanol}
+            settings = {
+                "n_train": 16 if options.smoke else options.methanol,
+                "n_splits": 2 if options.smoke else options.splits,
+            }
             found[name] = kept(
                 work / f"calibration_{name}.json",
                 settings,
-                lambda s=settings: {"levels": methanol(s["n_train"], options.smoke)},
+                lambda s=settings: {"levels": methanol(**s, smoke=options.smoke)},
             )
             continue
         settings = {"n_inducing": 24 if options.smoke else options.points}
@@ -179,6 +182,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sets", type=lambda t: t.split(",") if t else [])
     parser.add_argument("--points", type=int, default=600, help="inducing environments")
     parser.add_argument("--methanol", type=int, default=40, help="training geometries")
+    parser.add_argument("--splits", type=int, default=10, help="of methanol")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--temperatures", type=float, nargs="+")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))

@@ -44,7 +44,7 @@ def conformal(sets: Mapping[str, Any]) -> str:
     for name, level, quantity, judged in _judged(sets):
         if "conformal" in judged:
             c = judged["conformal"]
-            inside = f"{100 * c['structures_inside']:.0f} % of {c['n_structures']}"
+            inside = f"{100 * c['structures_inside']:.0f} % of {c['n_structures']:.0f}"
             promised = f"{100 * c['promised']:.0f} %"
             rows.append([name, level, quantity, promised, inside, f"{c['factor']:.2f}"])
     heads = ["set", "level", "quantity", "promised", "structures inside", "sigmas"]
