@@ -9,10 +9,10 @@ from io import StringIO
 import pytest
 from command_line import command, refused
 from rich.console import Console
-from small_campaigns import small_config, write_labels
+from small_campaigns import run, small_config, write_labels
 from stored_campaign import pool
 
-from mfal.campaign import CampaignStore
+from mfal.campaign import CampaignStore, campaign_results
 from mfal.cli import standing
 from mfal.cli.watching import is_driven, watch_campaign
 
@@ -110,7 +110,7 @@ def watched(monkeypatch, tmp_path):
     def watch(documents, driven):
         documents, driven, slept = iter(documents), iter(driven), []
         monkeypatch.setattr(
-            "mfal.cli.watching.campaign_results", lambda _: next(documents)
+            "mfal.cli.watching.campaign_results", lambda _, **__: next(documents)
         )
         monkeypatch.setattr("mfal.cli.watching.is_driven", lambda _: next(driven))
         out = StringIO()
@@ -157,9 +157,9 @@ def test_the_last_exploration_is_told():
 
 
 def test_the_document_itself_is_printed_as_json(tmp_path, monkeypatch):
-    monkeypatch.setattr("mfal.campaign.run.campaign_results", lambda _: DOCUMENT)
+    monkeypatch.setattr("mfal.campaign.run.campaign_results", lambda _, **__: DOCUMENT)
     monkeypatch.setattr(
-        "mfal.campaign.campaign_results", lambda _: DOCUMENT, raising=False
+        "mfal.campaign.campaign_results", lambda _, **__: DOCUMENT, raising=False
     )
     assert json.loads(command("status", tmp_path, "--json").stdout) == DOCUMENT
 
@@ -176,16 +176,31 @@ def test_who_looks_at_a_campaign_imports_neither_torch_nor_what_runs_it(tmp_path
     with CampaignStore(tmp_path / "campaign.sqlite") as store:
         store.set_meta("config", config.canonical_json())
         store.set_meta("folder", str(tmp_path))
+        store.set_meta("system", json.dumps({"formula": "H2O", "n_atoms": 3}))
         store.add_structures(pool())
         store.open_step(0, "pilot", {}, [(0, "low", "pilot", None, None)])
     code = (
         "import sys; from mfal.cli import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit as end: print(end.code, "
-        "[m for m in ('torch', 'scipy.stats', 'mfal.campaign.campaign') "
+        "[m for m in ('torch', 'scipy.stats', 'ase.io', 'mfal.campaign.campaign') "
         "if m in sys.modules])"
     )
     words = [sys.executable, "-c", code, "status", str(tmp_path)]
     shown = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert "low" in shown.stdout, shown.stderr
     assert shown.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_campaign_whose_files_have_moved_can_still_be_looked_at(tmp_path):
+    write_labels(tmp_path)
+    config = small_config(tmp_path)
+    run(config, tmp_path / "campaign")
+    before = campaign_results(tmp_path / "campaign")
+    (tmp_path / "pool.extxyz").unlink()
+    (tmp_path / "labels.extxyz").unlink()
+    after = campaign_results(tmp_path / "campaign")
+    assert {**after, "updated": None} == {**before, "updated": None}
+    assert after["system"] == {"formula": "H2O", "n_atoms": 3}
+    short = campaign_results(tmp_path / "campaign", bought=False)
+    assert short["bought"] == [] and after["bought"]

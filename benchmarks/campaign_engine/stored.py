@@ -22,7 +22,7 @@ from ase.build import molecule
 
 from benchmarks.derivative_kernel.measured import in_subprocess
 from mfal.campaign.config import CampaignConfig
-from mfal.campaign.document import results_document
+from mfal.campaign.document import results_document, system_of
 from mfal.campaign.records import LabelRequest
 from mfal.campaign.store import CampaignStore
 from mfal.data import Label
@@ -68,6 +68,7 @@ def build(folder: Path, n_labels: int) -> None:
     with CampaignStore(folder / "campaign.sqlite") as store:
         store.set_meta("config", config.canonical_json())
         store.set_meta("folder", str(folder))
+        store.set_meta("system", json.dumps(system_of(config)))
         store.set_meta("digest", config.digest())
         store.set_meta("plan", json.dumps(_plan(n)))
         store.add_structures([(_water(rng), "candidate") for _ in range(n)])

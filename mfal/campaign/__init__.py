@@ -4,8 +4,9 @@ Names are imported when they are first used: `mfal fit` and `mfal evaluate` need
 schema of this room, not the acquisition functions and BoTorch below it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mfal.lazy import lazy
 
 if TYPE_CHECKING:
     from mfal.campaign.campaign import Campaign
@@ -28,21 +29,18 @@ __all__ = [
     "run_campaign",
 ]
 
-_HOMES = {
-    "Campaign": "campaign",
-    "CampaignConfig": "config",
-    "CampaignLocked": "lock",
-    "CampaignStore": "store",
-    "ConfigError": "sections",
-    "Paused": "labelling",
-    "TooManyFailures": "labelling",
-    "campaign_results": "run",
-    "load_campaign": "config",
-    "run_campaign": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "Campaign": "campaign",
+        "CampaignConfig": "config",
+        "CampaignLocked": "lock",
+        "CampaignStore": "store",
+        "ConfigError": "sections",
+        "Paused": "labelling",
+        "TooManyFailures": "labelling",
+        "campaign_results": "run",
+        "load_campaign": "config",
+        "run_campaign": "run",
+    },
+)

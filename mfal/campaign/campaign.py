@@ -20,7 +20,7 @@ from typing import Any
 from mfal.campaign import choosing, planning
 from mfal.campaign.asynchronous import Stream
 from mfal.campaign.config import CampaignConfig, ConfigError
-from mfal.campaign.document import results_document
+from mfal.campaign.document import results_document, system_of
 from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
 from mfal.campaign.exploring import due, explored
 from mfal.campaign.finishing import compared, final_evaluation
@@ -461,6 +461,7 @@ class Campaign:
             if digest is None:
                 self.store.set_meta("config", self.config.canonical_json())
                 self.store.set_meta("folder", str(self.config.folder))
+                self.store.set_meta("system", json.dumps(system_of(self.config)))
                 self.store.set_meta("digest", self.config.digest())
             else:
                 resumed = int(self.store.meta("resumed") or 0) + 1

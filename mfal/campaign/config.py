@@ -17,7 +17,13 @@ from pydantic import (
 )
 
 from mfal.campaign.explore_config import ExploreConfig, check_explore
-from mfal.campaign.sections import ConfigError, Section, read_section, suggestion
+from mfal.campaign.sections import (
+    ConfigError,
+    Section,
+    is_stored,
+    read_section,
+    suggestion,
+)
 from mfal.campaign.settings import (
     AcquisitionConfig,
     BudgetConfig,
@@ -29,7 +35,6 @@ from mfal.campaign.settings import (
     ToleranceConfig,
 )
 from mfal.campaign.stopping_config import StoppingConfig, check_stopping
-from mfal.data.checks import check_structure
 from mfal.data.fidelity import Fidelity
 from mfal.oracles import ALLOWED_MODULES
 
@@ -90,7 +95,9 @@ class CampaignConfig(Section):
         return (value,) if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> "CampaignConfig":
+    def _parts_fit_together(self, info: Any) -> "CampaignConfig":
+        if is_stored(info):
+            return self
         checks = (_check_levels, _check_sizes, _check_budget, _check_stopping)
         for check in (*checks, _check_atoms, _check_cells, _check_deployment):
             check(self)
@@ -287,6 +294,8 @@ def _check_stopping(config: CampaignConfig) -> None:
 
 
 def _check_atoms(config: CampaignConfig) -> None:
+    from mfal.data.checks import check_structure
+
     atoms, system = config.system.atoms(), config.system
     codes = {level.oracle["code"] for level in config.levels}
     electrons = not codes <= set(CODES_WITHOUT_ELECTRONS)

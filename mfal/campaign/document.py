@@ -19,17 +19,20 @@ from mfal.campaign.stopping_rule import standing, state_of
 FORMAT = 1
 
 
-def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, Any]:
+def results_document(
+    config: CampaignConfig, store: StoreReader, *, bought: bool = True
+) -> dict[str, Any]:
     """The document that `mfal status`, the report and a user's scripts read.
 
     Costs are in `budget.unit`; energies in meV per atom, forces in eV/A. What is not
-    known yet is null.
+    known yet is null. `bought`: with the list of all labels, which can be long.
     """
     plan = json.loads(store.meta("plan") or "null")
     labels, steps = store.entries(), store.steps()
     ledger = Ledger(config, Books(labels))
     names = [level.name for level in config.levels]
-    atoms = config.start()
+    known = store.meta("system")
+    system = system_of(config) if known is None else json.loads(known)
     evaluated = json.loads(store.meta("evaluation") or "null")
     rows = json.loads(store.meta("comparison") or "[]")
     finished = store.meta("evaluation") is not None
@@ -56,10 +59,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         ),
         "started": labels[0].requested_at if labels else None,
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-        "system": {
-            "formula": atoms.get_chemical_formula(),
-            "n_atoms": len(atoms),
-        },
+        "system": system,
         "levels": [
             {
                 "name": level.name,
@@ -98,7 +98,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
         "cost_model": {name: vars(cost) for name, cost in estimates.items()},
         "cost_ratio": ratio,
         "diagnosis": plan["diagnosis"] if plan else None,
-        "model": _model(store, used, len(atoms)),
+        "model": _model(store, used, system["n_atoms"]),
         "learning_curve": _learning_curve(steps, labels, ledger, names),
         "evaluation": evaluated,
         "comparison": rows,
@@ -129,7 +129,7 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
                 "cost": x.cpu_seconds,
             }
             for x in labels
-            if x.state == "done"
+            if bought and x.state == "done"
         ],
         "execution": {
             "workers": config.execution.workers,
@@ -141,6 +141,12 @@ def results_document(config: CampaignConfig, store: StoreReader) -> dict[str, An
     document["pool"] = pool_counts(store.roles(), labels)
     document["forecast"] = forecast(document)
     return document
+
+
+def system_of(config: CampaignConfig) -> dict[str, Any]:
+    """Formula and number of atoms of the system, as the store keeps them."""
+    atoms = config.start()
+    return {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)}
 
 
 def _learning_curve(

@@ -3,6 +3,7 @@
 Who looks does not import what runs: `mfal status` answers at once.
 """
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +31,10 @@ def run_campaign(
     return where, Campaign(config, where, progress=progress).run()
 
 
-def campaign_results(directory: Path) -> dict[str, Any]:
+def campaign_results(directory: Path, *, bought: bool = True) -> dict[str, Any]:
     """The results of a campaign as they stand, also while it runs.
+
+    `bought`: with the list of all labels that were bought, which can be long.
 
     Raises:
         ValueError: a directory without a campaign.
@@ -46,11 +49,10 @@ def campaign_results(directory: Path) -> dict[str, Any]:
         config = store.meta("config")
         if config is None:
             raise ValueError(f"the campaign in {directory} has not begun yet")
-        return results_document(
-            CampaignConfig.model_validate(
-                json.loads(config), context={"folder": store.meta("folder")}
-            ),
-            store,
-        )
+        about = {"folder": store.meta("folder"), "stored": True}
+        known = CampaignConfig.model_validate(json.loads(config), context=about)
+        gc.disable()  # it would look through 10^5 labels again and again
+        return results_document(known, store, bought=bought)
     finally:
+        gc.enable()
         store.close()

@@ -152,10 +152,18 @@ def _fault(error: ErrorDetails) -> str:
     return " ".join(f"{place}: {rule}".removeprefix(": ").split())
 
 
-def _existing_file(path: Path, info: Any) -> Path:  # pydantic's ValidationInfo
+def is_stored(info: Any) -> bool:  # pydantic's ValidationInfo
+    """Whether a configuration is read again that was checked when its campaign began.
+
+    Its files may have moved since, and who only looks need not load a structure.
+    """
+    return bool((info.context or {}).get("stored"))
+
+
+def _existing_file(path: Path, info: Any) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
     full = Path(folder) / path.expanduser()
-    if not full.is_file():
+    if not full.is_file() and not is_stored(info):
         raise ValueError(f"there is no file {full} (paths start from the YAML file)")
     return full
 

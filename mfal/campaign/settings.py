@@ -4,9 +4,6 @@ import difflib
 from typing import Annotated, Any, Literal
 
 from ase import Atoms
-from ase.build import molecule
-from ase.build.molecule import extra
-from ase.collections import g2
 from pydantic import (
     Field,
     NonNegativeInt,
@@ -16,8 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from mfal.campaign.sections import ExistingFile, Section
-from mfal.data.frames import read_frames
+from mfal.campaign.sections import ExistingFile, Section, is_stored
 
 
 class SystemConfig(Section):
@@ -30,9 +26,14 @@ class SystemConfig(Section):
 
     @field_validator("molecule")
     @classmethod
-    def _molecule_is_known(cls, name: str | None) -> str | None:
+    def _molecule_is_known(cls, name: str | None, info: Any) -> str | None:
+        if name is None or is_stored(info):
+            return name
+        from ase.build.molecule import extra  # half a second, for who only looks
+        from ase.collections import g2
+
         names = [*g2.names, *extra]
-        if name is not None and name not in names:
+        if name not in names:
             near = difflib.get_close_matches(name, names)
             raise ValueError(
                 "ase.build.molecule does not know this name"
@@ -42,14 +43,19 @@ class SystemConfig(Section):
         return name
 
     @model_validator(mode="after")
-    def _one_source(self) -> "SystemConfig":
+    def _one_source(self, info: Any) -> "SystemConfig":
         if (self.molecule is None) == (self.file is None):
             raise ValueError("give either `molecule: NAME` or `file: start.xyz`")
-        self.atoms()
+        if not is_stored(info):
+            self.atoms()
         return self
 
     def atoms(self) -> Atoms:
         """The starting structure (Angstrom), not periodic unless its file says so."""
+        from ase.build import molecule
+
+        from mfal.data.frames import read_frames
+
         if self.file is None:
             return molecule(self.molecule)
         frames = list(read_frames(self.file))

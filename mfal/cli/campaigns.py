@@ -53,7 +53,7 @@ def status(
 
         watch_campaign(directory, every)
         return
-    results = campaign_results(directory)
+    results = campaign_results(directory, bought=as_json)
     if as_json:
         typer.echo(json.dumps(results, indent=1))
         return

@@ -31,7 +31,7 @@ def watch_campaign(
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
             driven = is_driven(directory)  # before the look: the end is not missed
-            results = campaign_results(directory)
+            results = campaign_results(directory, bought=False)
             live.update(
                 Group(
                     table_of(standing.title(results), standing.level_rows(results)),

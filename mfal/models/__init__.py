@@ -4,9 +4,9 @@ What stands on BoTorch (models of vectors, the diagnosis) is imported when it is
 asked for: fitting a potential needs no BoTorch, and starts in half the time without.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mfal.lazy import lazy
 from mfal.models.calibration import Recalibration, metrics
 from mfal.models.committee import Committee
 from mfal.models.committee_pool import CommitteePool
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from mfal.models.nonlinear_autoregressive import NonlinearAutoregressiveGP
 
 _ON_BOTORCH = {
-    "AutoregressiveGP": "mfal.models.autoregressive",
-    "InputPool": "mfal.models.input_pool",
-    "NonlinearAutoregressiveGP": "mfal.models.nonlinear_autoregressive",
-    "fidelity_diagnosis": "mfal.models.diagnosis",
-    "with_gradients": "mfal.models.autoregressive_gradients",
+    "AutoregressiveGP": "autoregressive",
+    "InputPool": "input_pool",
+    "NonlinearAutoregressiveGP": "nonlinear_autoregressive",
+    "fidelity_diagnosis": "diagnosis",
+    "with_gradients": "autoregressive_gradients",
 }
 
 __all__ = [
@@ -83,8 +83,4 @@ __all__ = [
     "with_gradients",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _ON_BOTORCH:
-        return getattr(import_module(_ON_BOTORCH[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, _ON_BOTORCH)

@@ -13,7 +13,6 @@ from ase.calculators.calculator import (
     CalculationFailed,
     PropertyNotImplementedError,
 )
-from ase.calculators.emt import EMT, parameters
 
 from mfal.data.dataset import Label
 from mfal.data.fidelity import QUANTITIES, Fidelity
@@ -52,6 +51,8 @@ class Emt:
         check_quantities(self.fidelity, QUANTITIES, "EMT")
 
     def check(self, species: Collection[str]) -> None:
+        from ase.calculators.emt import parameters  # loads much of SciPy
+
         for symbol in species:
             if symbol not in parameters:
                 raise ValueError(
@@ -60,6 +61,8 @@ class Emt:
                 )
 
     def __call__(self, atoms: Atoms, attempt: int = 1) -> Calculation:
+        from ase.calculators.emt import EMT
+
         label = _label(EMT(), atoms, self.fidelity)
         return Calculation(label, converged=True, versions={"ase": ase.__version__})
 
