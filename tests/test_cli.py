@@ -418,3 +418,26 @@ def test_a_module_that_is_allowed_may_name_a_factory(mfal, monkeypatch):
         "doctor", "mine.yaml", "--structure", "cu.extxyz", "--allow", "faulty_codes"
     )
     assert "trusted" in result.stdout
+
+
+@pytest.mark.parametrize("set_before", [None, "active"])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+    tmp_path, set_before
+):
+    code = (
+        "import os, sys; from mfal.cli import main; sys.argv = ['mfal', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if set_before:
+        environment["OMP_WAIT_POLICY"] = set_before
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.stdout.splitlines()[-1] == (set_before or "passive"), shown.stderr
