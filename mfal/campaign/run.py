@@ -5,7 +5,8 @@ Who looks does not import what runs: `mfal status` answers at once.
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,19 @@ def campaign_results(directory: Path, *, bought: bool = True) -> dict[str, Any]:
             raise ValueError(f"the campaign in {directory} has not begun yet")
         about = {"folder": store.meta("folder"), "stored": True}
         known = CampaignConfig.model_validate(json.loads(config), context=about)
-        gc.disable()  # it would look through 10^5 labels again and again
-        return results_document(known, store, bought=bought)
+        with _without_collection():
+            return results_document(known, store, bought=bought)
     finally:
-        gc.enable()
         store.close()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's collector would look through 10^5 labels again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
