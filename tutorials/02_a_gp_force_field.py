@@ -21,6 +21,9 @@
 # The molecule is ethanol at PBE/def2-SVP, 200 geometries of a trajectory at 500 K.
 
 # %%
+import mfal  # noqa: F401 (before torch, whose threads then sleep while they wait)
+
+# isort: split
 import os
 from dataclasses import replace
 from pathlib import Path

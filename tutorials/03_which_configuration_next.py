@@ -22,6 +22,9 @@
 # replayed from a file: methanol at MP2, 180 geometries at 700 K.
 
 # %%
+import mfal  # noqa: F401 (before torch, whose threads then sleep while they wait)
+
+# isort: split
 import itertools
 import os
 from pathlib import Path

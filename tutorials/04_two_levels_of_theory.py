@@ -21,6 +21,9 @@
 # with GFN2-xTB (a millisecond) below MP2 (seven tenths of a second).
 
 # %%
+import mfal  # noqa: F401 (before torch, whose threads then sleep while they wait)
+
+# isort: split
 import os
 from pathlib import Path
 

@@ -22,6 +22,9 @@
 # stays as it is.
 
 # %%
+import mfal  # noqa: F401 (before torch, whose threads then sleep while they wait)
+
+# isort: split
 import os
 
 import matplotlib.pyplot as plt

@@ -27,6 +27,9 @@
 # Energies are from EMT, so that the whole truth can be computed at the end.
 
 # %%
+import mfal  # noqa: F401 (before torch, whose threads then sleep while they wait)
+
+# isort: split
 import itertools
 import os
 

@@ -156,5 +156,5 @@ def _verdict(
     prices = {name: cost.mean for name, cost in costs.items()}
     found = fidelity_diagnosis(pilot, low=low, high=high, costs=prices)
     if found.verdict == "too few pairs":
-        return True, f"{found.sentence} The low level is used.", None
+        return True, f"{found.sentence[:-1]}, the low level is used.", None
     return found.useful, found.sentence, found

@@ -25,6 +25,10 @@ from mfal.models.vector_levels import TwoLevels
 from mfal.models.verdict import FidelityDiagnosis, judged
 from mfal.models.weight_potential import WeightPotential
 
+FEWEST_ENERGIES = 5
+"""Paired energies below which nothing is said: a line through three says little. With
+three, two of five pilots left a level that was of use (`benchmarks/strategies`)."""
+
 Costs = Mapping[str, float] | Sequence[float]
 """What a label costs, by the name or the number of its level, in any one unit."""
 
@@ -102,7 +106,7 @@ def _of_dataset(
     if not pairs:
         pairs, quantity = _paired_energies(dataset, low, high), "energies"
     fit = None
-    if len(pairs) >= FEWEST_PAIRS:
+    if len(pairs) >= (FEWEST_PAIRS if quantity == "forces" else FEWEST_ENERGIES):
         fit = paired_regression(
             [a for a, _ in pairs],
             [b for _, b in pairs],

@@ -125,6 +125,7 @@ def test_a_label_that_kills_two_workers_is_quarantined(client, tmp_path):
 
 
 def pids(client):
+    client.wait_for_workers(2)  # one may still come back from the test before
     return sorted(client.run(os.getpid).values())
 
 

@@ -74,12 +74,12 @@ def test_the_diagnosis_is_that_of_the_paired_forces():
 
 
 def test_without_forces_at_both_levels_the_energies_of_the_pilot_decide():
-    unrelated = plan_levels(pilot(quantities=("energy",)), COSTS, 30.0)
+    unrelated = plan_levels(pilot(n=6, quantities=("energy",)), COSTS, 30.0)
     assert unrelated["levels"] == ["high"]
     assert "low energies, scaled by" in unrelated["sentences"][0]
     assert unrelated["sentences"][0].endswith("the low level is left.")
 
-    data = pilot(quantities=("energy",))
+    data = pilot(n=6, quantities=("energy",))
     labels = {
         (i, level): Label(
             data.labels[i, "high"].energy + (level == "low"), label.forces
@@ -92,12 +92,19 @@ def test_without_forces_at_both_levels_the_energies_of_the_pilot_decide():
     assert agreeing["diagnosis"]["r2"] == pytest.approx(1.0)
 
 
+def test_four_energies_are_too_few_to_leave_a_level_for_good():
+    plan = plan_levels(pilot(n=4, quantities=("energy",)), COSTS, 30.0)
+    assert plan["levels"] == ["low", "middle", "high"]
+    assert plan["sentences"][0].startswith("low and high share energies on 4 points")
+    assert plan["diagnosis"] is None
+
+
 def test_with_too_few_pairs_a_level_is_used_and_it_is_said():
     data = pilot(missing={(i, "low") for i in range(2)})
     plan = plan_levels(data, COSTS, 30.0)
     assert plan["levels"] == ["low", "middle", "high"]
     assert plan["sentences"][0] == (
-        "low and high share forces on 2 points: too few for a verdict. The low level is "
+        "low and high share forces on 2 points: too few for a verdict, the low level is "
         "used."
     )
     assert len(plan["sentences"]) == 3 and plan["diagnosis"]["low"] == "middle"

@@ -57,7 +57,7 @@ def main() -> None:
         Client(cluster) as client,
     ):
         # dask cannot end a label that hangs: its workers label in a child that they can
-        executor = GuardedExecutor(client.get_executor(), timeout=60)
+        executor = GuardedExecutor(client.get_executor(), timeout=60.0)
         campaign = Campaign(
             CONFIG, "campaigns/methanol", executor=executor, progress=print
         )
