@@ -203,7 +203,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         "--part", nargs="+", choices=("vectors", "pool"), default=["vectors", "pool"]
     )
     parser.add_argument(
-        "--pool", nargs="+", type=int, default=[1000, 3000, 10000, 30000]
+        "--pool", nargs="+", type=int, default=[1000, 3000, 5000, 10000, 30000]
     )
     parser.add_argument(
         "--criteria", nargs="+", choices=tuple(CRITERIA), default=list(CRITERIA)
