@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 from benchmarks.campaign_engine.fake import TIMEOUT, Script, structure
+from benchmarks.local_dask import local_client
 from mfal.campaign.config import ExecutionConfig
 from mfal.campaign.labelling import label_step
 from mfal.campaign.store import CampaignStore
@@ -149,25 +150,7 @@ def _executor(
         with LabelPool(workers, timeout=timeout) as pool:
             yield pool
         return
-    import dask
-    import distributed
-
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.multiprocessing-method": "spawn",
-        "distributed.admin.tick.limit": "1h",
-    }
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        client.wait_for_workers(workers)
+    with local_client(workers) as client:
         plain = client.get_executor()
         guarded = name == "dask-guarded"
         yield GuardedExecutor(plain, timeout=timeout) if guarded else plain

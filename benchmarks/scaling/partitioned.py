@@ -5,8 +5,7 @@ its worker reads, and what comes back are sums; all else is done by mfal's own f
 """
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from benchmarks.local_dask import local_client
 from benchmarks.scaling import cells
 from benchmarks.scaling.measuring import stage
 from benchmarks.selection import pool
@@ -61,30 +61,6 @@ SHARE = 0.95
 """Of the information of plain greedy, what the batch of parts has at least."""
 
 LEVELS = (Fidelity("emt"), Fidelity("pbe"))
-
-
-@contextmanager
-def cluster(*, processes: bool = True) -> Iterator[Any]:
-    """A dask client of two local processes with one thread each; of threads if tiny."""
-    import dask
-    import distributed
-
-    settings = {
-        "distributed.worker.multiprocessing-method": "spawn",
-        "distributed.admin.tick.limit": "1h",  # no complaints of a busy machine
-    }
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2,
-            processes=processes,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            silence_logs=50,
-        ) as machines,
-        distributed.Client(machines) as client,
-    ):
-        yield client
 
 
 @dataclass(frozen=True)
@@ -199,7 +175,7 @@ def fit_compared(size: int, settings: dict[str, Any], found: dict[str, Any]) -> 
     feature_map = sparse_feature_map(whole, n_inducing=settings["n_inducing"])
     with stage(found, "here"):
         here = SparsePotential.fit(whole, feature_map)
-    with cluster(processes=not settings["smoke"]) as client:
+    with local_client(2, processes=not settings["smoke"]) as client:
         with stage(found, "there") as about:
             there = fit_in_parts(client, files, sizes, feature_map)
         about["bytes_of_sums"] = len(pickle.dumps(there.statistics))
@@ -311,7 +287,7 @@ def selection_compared(
         whole = factory(range(len(candidates)))
         here = select_batch(whole, candidates, batch)
     with (
-        cluster(processes=not smoke) as client,
+        local_client(2, processes=not smoke) as client,
         stage(found, "in parts") as parted,
     ):
         there = select_partitioned(

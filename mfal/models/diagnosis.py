@@ -101,7 +101,7 @@ def _of_dataset(
     high: str | None = None,
 ) -> FidelityDiagnosis:
     low, high = _chosen(list(dataset.levels), low, high)
-    pairs = paired_forces(dataset, low, high)
+    pairs = _paired_forces(dataset, low, high)
     quantity = "forces"
     if not pairs:
         pairs, quantity = _paired_energies(dataset, low, high), "energies"
@@ -160,7 +160,7 @@ def _of_two_levels(data: TwoLevels, costs: Costs | None) -> FidelityDiagnosis:
     )
 
 
-def paired_forces(
+def _paired_forces(
     dataset: LabelledDataset, low: str, high: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Forces (eV/A) of the structures that have them at both levels."""
