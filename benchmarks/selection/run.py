@@ -92,7 +92,7 @@ def _pools(
                 "n_pool": n,
                 "batch": batch,
                 "criterion": criterion,
-                "threads": 2,
+                "threads": 1,
             }
             words = ["-m", "benchmarks.selection.pool", json.dumps(wanted)]
             runs.append(

@@ -6,6 +6,13 @@ and the covariance S of these directions given the picks (1 at first),
 .. math:: Σ_c = Y S Y^T, \qquad S \leftarrow S - S Y^T (Y S Y^T + N)^{-1} Y S
 
 for every pick: memory and time do not grow with the pool, and no label is held.
+
+What is known of the targets adds X = Y_T^T N_T^{-1} Y_T to the inverse of S, whatever is
+picked. In the basis Q with S = Q Q^T that makes Q^T X Q = diag(μ), and with V = Y Q,
+
+.. math:: Y S Y^T = V V^T, \qquad Y S_T Y^T = V (1 + μ)^{-1} V^T:
+
+rows are made in Q at once, and one V serves for both.
 """
 
 from collections.abc import Sequence
@@ -29,6 +36,7 @@ class ReducedGaussian:
         self.pool = pool
         self.start = torch.eye(pool.rank, dtype=torch.float64)
         self.covariance = self.start
+        self.told = torch.zeros_like(self.start)
         self.picked: list[int] = []
 
     def below(self, block: int, picked: Sequence[int]) -> int:
@@ -68,7 +76,9 @@ class ReducedGaussian:
 
     def know(self, y: Float[Tensor, "c r"], noise: Float[Tensor, " c"]) -> None:
         """Takes rows as known from the start, for good; before any pick."""
-        precision = torch.linalg.inv(self.start) + y.mT @ (y / noise.unsqueeze(1))
+        told = y.mT @ (y / noise.unsqueeze(1))
+        self.told = self.told + told
+        precision = torch.linalg.inv(self.start) + told
         self.start = torch.cholesky_inverse(torch.linalg.cholesky(precision))
         self.covariance = self.start
 
@@ -112,47 +122,82 @@ class ReducedGaussian:
         for k, block in enumerate(blocks):
             below = self.below(block, [*known, *blocks[:k]])
             y, noise = self._rows(block, below)
-            total += float(_information(y[None], noise[None], covariance)[0])
+            total += float(_information(y, noise, covariance))
             total += _of_misfits(self.pool, block, below)
             covariance = _given(covariance, y, noise)
         return total
 
 
-def gains(
-    states: Sequence[ReducedGaussian], blocks: Sequence[int]
-) -> Float[Tensor, "s b"]:
-    r"""I(y; f) of each label in each state, with the same picks; rows are read once.
+class _Basis:
+    """The pool in the basis Q, and the variance 1 / (1 + μ) that targets leave of each."""
+
+    def __init__(self, given: ReducedGaussian, known: ReducedGaussian | None) -> None:
+        self.made_for = given.covariance
+        basis = torch.linalg.cholesky(given.covariance)
+        self._left: Tensor | None = None
+        if known is not None:
+            inner = basis.mT @ known.told @ basis
+            told, vectors = torch.linalg.eigh(0.5 * (inner + inner.mT))
+            basis = basis @ vectors
+            self._left = (1.0 + told).rsqrt()
+        self.pool = given.pool.turned(basis)
+
+    def information(
+        self, v: Float[Tensor, "b c r"], noise: Float[Tensor, "b c"]
+    ) -> Float[Tensor, " b"]:
+        """I(y; f), or I(y; f_T) if targets are known."""
+        if v.shape[-2] > v.shape[-1]:
+            white = v / noise.sqrt().unsqueeze(-1)
+            v = torch.linalg.qr(white, mode="r").R  # of the same V^T N^-1 V
+            noise = torch.ones_like(v[..., 0])
+        total = _log_det_with(v, noise)
+        if self._left is None:
+            return 0.5 * (total - noise.log().sum(-1))
+        return 0.5 * (total - _log_det_with(v * self._left, noise))
+
+
+class _Gains:
+    r"""I(y; f), or I(y; f_T) if targets are known, of labels given the picks.
 
     .. math:: I(y; f) = 1/2 [\log\det(Y S Y^T + N) - \log\det N_0]
 
-    N_0 is the noise of the label's own level, N that with the misfits it inherits.
+    N_0 is the noise of the label's own level, N that with the misfits it inherits; these
+    tell nothing of targets. The basis is kept while the picks are the same.
     """
-    first = states[0]
-    pool = first.pool
-    found = torch.zeros(len(states), len(blocks), dtype=torch.float64)
-    structures = {pool.entries[b].structure for b in first.picked}
-    late = {
-        k
-        for k, b in enumerate(blocks)
-        if pool.entries[b].structure in structures and first.above(b)
-    }
-    for k in late:
-        for s, state in enumerate(states):
-            found[s, k] = state.late_gain(blocks[k])
-    plain = [k for k in range(len(blocks)) if k not in late]
-    some = [blocks[k] for k in plain]
-    below = [
-        first.below(b, first.picked)
-        if pool.entries[b].structure in structures
-        else pool.entries[b].below
-        for b in some
-    ]
-    for places, y, noise in pool.rows(some, below):
-        at = torch.tensor([plain[p] for p in places])
-        misfits = torch.tensor([_of_misfits(pool, some[p], below[p]) for p in places])
-        for s, state in enumerate(states):
-            found[s, at] = _information(y, noise, state.covariance) + misfits
-    return found
+
+    def __init__(
+        self, given: ReducedGaussian, known: ReducedGaussian | None = None
+    ) -> None:
+        self._given, self._known = given, known
+        self._basis: _Basis | None = None
+
+    def __call__(self, blocks: Sequence[int]) -> Float[Tensor, " b"]:
+        given, pool = self._given, self._given.pool
+        found = torch.zeros(len(blocks), dtype=torch.float64)
+        structures = {pool.entries[b].structure for b in given.picked}
+        plain, below = [], []
+        for k, block in enumerate(blocks):
+            entry = pool.entries[block]
+            if entry.structure not in structures:
+                plain.append(k)
+                below.append(entry.below)
+            elif given.above(block):
+                found[k] = given.late_gain(block)
+                if self._known is not None:
+                    found[k] -= self._known.late_gain(block)
+            else:
+                plain.append(k)
+                below.append(given.below(block, given.picked))
+        if self._basis is None or self._basis.made_for is not given.covariance:
+            self._basis = _Basis(given, self._known)
+        some = [blocks[k] for k in plain]
+        for places, y, noise in self._basis.pool.rows(some, below):
+            at = torch.tensor([plain[p] for p in places])
+            found[at] = self._basis.information(y, noise)
+            if self._known is None:
+                misfits = [_of_misfits(pool, some[p], below[p]) for p in places]
+                found[at] += torch.tensor(misfits)
+        return found
 
 
 class ReducedParameterInformation(PoolAcquisition):
@@ -164,8 +209,9 @@ class ReducedParameterInformation(PoolAcquisition):
     diminishing = submodular = True
 
     def __init__(self, pool: ReducedPool) -> None:
-        self._given = given = ReducedGaussian(pool)
+        given = ReducedGaussian(pool)
         super().__init__(len(pool), [given])
+        self._gains = _Gains(given)
 
     def value(self, blocks: Sequence[int]) -> float:
         """The information of the labels together: each given those before it."""
@@ -173,7 +219,7 @@ class ReducedParameterInformation(PoolAcquisition):
 
     def values(self, blocks: Sequence[int]) -> Float[Tensor, " b"]:
         """The information of each label by itself."""
-        return gains([self._given], blocks)[0]
+        return self._gains(blocks)
 
 
 class ReducedTargetInformation(PoolAcquisition):
@@ -200,11 +246,9 @@ class ReducedTargetInformation(PoolAcquisition):
                 f"for each of their {n_rows} rows, got {len(targets)} targets and "
                 f"{len(tolerance)} values"
             )
-        self._given, self._known = given, known = (
-            ReducedGaussian(pool),
-            ReducedGaussian(pool),
-        )
+        given, known = ReducedGaussian(pool), ReducedGaussian(pool)
         super().__init__(len(pool), [given, known])
+        self._gains = _Gains(given, known)
         stops = (
             torch.tensor([len(pool.quantity(t)) for t in targets]).cumsum(0).tolist()
         )
@@ -224,8 +268,7 @@ class ReducedTargetInformation(PoolAcquisition):
 
     def values(self, blocks: Sequence[int]) -> Float[Tensor, " b"]:
         """The information of each label by itself."""
-        without, given = gains([self._given, self._known], blocks)
-        return without - given
+        return self._gains(blocks)
 
 
 class AssumedDiminishing(PoolAcquisition):
@@ -251,20 +294,23 @@ class AssumedDiminishing(PoolAcquisition):
         return self.acquisition.values(blocks)
 
 
+def _log_det_with(
+    v: Float[Tensor, "*b c r"], noise: Float[Tensor, "*b c"]
+) -> Float[Tensor, "*b"]:
+    """log det(V V^T + N)."""
+    inner = v @ v.mT
+    inner.diagonal(dim1=-2, dim2=-1).add_(noise)
+    return log_det(inner)
+
+
 def _information(
-    y: Float[Tensor, "b c r"],
-    noise: Float[Tensor, "b c"],
+    y: Float[Tensor, "c r"],
+    noise: Float[Tensor, " c"],
     covariance: Float[Tensor, "r r"],
-) -> Float[Tensor, " b"]:
-    """1/2 log det(1 + N^-1/2 Y S Y^T N^-1/2), the smaller of the two determinants."""
-    white = y / noise.sqrt().unsqueeze(-1)
-    if y.shape[-2] <= y.shape[-1]:
-        inner = white @ covariance @ white.mT
-    else:
-        root = torch.linalg.cholesky(covariance)
-        inner = root.mT @ (white.mT @ white) @ root
-    one = torch.eye(inner.shape[-1], dtype=inner.dtype)
-    return 0.5 * log_det(0.5 * (inner + inner.mT) + one)
+) -> Float[Tensor, ""]:
+    """1/2 log det(1 + N^-1/2 Y S Y^T N^-1/2)."""
+    inner = y @ covariance @ y.mT + noise.diag()
+    return 0.5 * (log_det(0.5 * (inner + inner.mT)) - noise.log().sum())
 
 
 def _given(

@@ -22,6 +22,7 @@ rho times it is what counts, which has no noise in common with it.
 
 import logging
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,8 @@ _logger = logging.getLogger(__name__)
 SAMPLED = 512
 """Structures from which the directions that matter are found."""
 
-_AT_ONCE = 32
-"""Labels whose rows are held at once."""
+_AT_ONCE = 2**18
+"""Numbers of rows that are held at once, unless one label has more: they stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class ReducedPool:
         check_entries(model, features, entries)
         self.model, self.features, self.entries = model, features, tuple(entries)
         self._noise = model.hyperparameters.noise.square()
+        self._variances: dict[tuple, Tensor] = {}
         path = model.path
         self._path = path
         moment = self._moment()
@@ -98,11 +100,15 @@ class ReducedPool:
         columns = (weights.deviations[:, None] * whitener).reshape(
             len(path), features.n_features, -1
         )
-        self._columns: dict[tuple[int, int], Tensor] = {}
-        for level in range(len(path)):
-            for below in range(ALONE, level):
-                total = torch.einsum("m,mpr->pr", self._span(level, below), columns)
-                self._columns[level, below] = total.to(torch.float32)
+        self._set_directions(
+            {
+                (level, below): torch.einsum(
+                    "m,mpr->pr", self._span(level, below), columns
+                )
+                for level in range(len(path))
+                for below in range(ALONE, level)
+            }
+        )
         _logger.info(
             "pool of %d labels in %d of %d directions: at most %.2g nats lost of %.3g",
             len(self.entries),
@@ -119,6 +125,12 @@ class ReducedPool:
     def rank(self) -> int:
         """r, the number of directions."""
         return next(iter(self._columns.values())).shape[1]
+
+    def turned(self, basis: Float[Tensor, "r k"]) -> "ReducedPool":
+        """The same labels with rows Y times a basis, without a product of their own."""
+        other = copy(self)
+        other._set_directions({k: d @ basis for k, d in self._directions.items()})
+        return other
 
     def rows(
         self, blocks: Sequence[int], below: Sequence[int]
@@ -154,14 +166,26 @@ class ReducedPool:
         kinds = [QUANTITIES.index(q) for q in _ordered(entry.quantities)]
         return torch.tensor(kinds).repeat_interleave(torch.tensor(sizes))
 
+    def _n_rows(self, entry: ReducedEntry) -> int:
+        n = 3 * self.features.n_atoms[entry.structure]
+        return sum(1 if q == "energy" else n for q in _ordered(entry.quantities))
+
+    def _set_directions(self, directions: dict[tuple[int, int], Tensor]) -> None:
+        self._directions = directions
+        self._columns = {k: d.to(torch.float32) for k, d in directions.items()}
+
     def _variance(self, block: int, levels: range) -> Float[Tensor, " c"]:
-        entry, quantity = self.entries[block], self.quantity(block)
+        entry = self.entries[block]
         n_atoms = self.features.n_atoms[entry.structure]
-        total = torch.zeros(len(quantity), dtype=torch.float64)
-        for m in levels:
-            rows = self._noise[m][quantity] * self._path[entry.level, m] ** 2
-            total += torch.where(quantity == 0, rows * n_atoms, rows)
-        return total
+        kind = (entry.level, levels, n_atoms, entry.quantities)
+        if kind not in self._variances:
+            quantity = self.quantity(block)
+            total = torch.zeros(len(quantity), dtype=torch.float64)
+            for m in levels:
+                rows = self._noise[m][quantity] * self._path[entry.level, m] ** 2
+                total += torch.where(quantity == 0, rows * n_atoms, rows)
+            self._variances[kind] = total
+        return self._variances[kind]
 
     def _span(self, level: int, below: int) -> Float[Tensor, " levels"]:
         """What each level's weights count in rows of a level, one below being known."""
@@ -181,11 +205,12 @@ class ReducedPool:
         kinds: dict[tuple[int, int, int], list[int]] = {}
         for place, (block, known) in enumerate(zip(blocks, below, strict=True)):
             entry = self.entries[block]
-            size = len(self.quantity(block))
+            size = self._n_rows(entry)
             kinds.setdefault((entry.level, known, size), []).append(place)
-        for places in kinds.values():
-            for begin in range(0, len(places), _AT_ONCE):
-                yield places[begin : begin + _AT_ONCE]
+        for (_, _, size), places in kinds.items():
+            width = max(1, _AT_ONCE // (size * self.rank))
+            for begin in range(0, len(places), width):
+                yield places[begin : begin + width]
 
     def _moment(self) -> Float[Tensor, "q q"]:
         """C, from evenly spaced labels of the pool."""
