@@ -1,5 +1,5 @@
-"""The page that shows what a campaign bought and what it reached."""
+"""The page that shows what a campaign bought and what it reached, and its figures."""
 
-from mfal.report.page import write_report
+from mfal.report.page import draw_figures, write_report
 
-__all__ = ["write_report"]
+__all__ = ["draw_figures", "write_report"]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from mfal.data.files import write_atomically
 from mfal.report import labels, outlook, sections, tables
 from mfal.report.document import MODES, QUANTITIES, Document, part
@@ -38,7 +40,7 @@ def write_report(results: Document, directory: Path) -> Path:
             f"made of format {FORMAT}: run the version of mfal that wrote them"
         )
     results = {**stored_parts(directory), **results}
-    drawings = draw_figures(results)
+    drawings = every_drawing(results)
     folder = directory / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for drawing in drawings.values():
@@ -48,8 +50,18 @@ def write_report(results: Document, directory: Path) -> Path:
     return page
 
 
-def draw_figures(results: Document) -> dict[str, Drawing]:
-    """Every figure for which there are data, by name."""
+def draw_figures(results: Document, directory: Path) -> dict[str, Figure]:
+    """Every figure of `write_report` for which there are data, by name.
+
+    They are Matplotlib figures, to be shown or changed. Nothing is written; `results`
+    and `directory` are those of `write_report`.
+    """
+    drawings = every_drawing({**stored_parts(directory), **results})
+    return {name: drawing.figure for name, drawing in drawings.items()}
+
+
+def every_drawing(results: Document) -> dict[str, Drawing]:
+    """Every figure for which the results have data, by name."""
     drawn = [
         *(draw_learning_curve(results, quantity) for quantity in QUANTITIES),
         *(draw_strategies(results, quantity) for quantity in QUANTITIES),

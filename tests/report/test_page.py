@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mfal.report import write_report
-from mfal.report.page import draw_figures, render_page
+from mfal.report import draw_figures, write_report
+from mfal.report.page import every_drawing, render_page
 
 VOID = {"meta", "img", "br"}
 FIGURES = {
@@ -66,7 +66,7 @@ def without_images(monkeypatch):
 
 
 def page_of(results):
-    return Page(render_page(results, draw_figures(results)))
+    return Page(render_page(results, every_drawing(results)))
 
 
 def lead(page):
@@ -329,3 +329,9 @@ def test_what_dynamics_found_is_told_step_by_step(results, without_images):
     page = page_of(results)
     assert "Step 3: explored 500 steps in 2 runs" in page.text
     assert "Step 5: nothing was explored: no atoms" in page.text
+
+
+def test_figures_are_those_of_the_page(results, written):
+    figures = draw_figures(results, written.parent)
+    assert figures.keys() == {p.stem for p in written.parent.glob("figures/*.png")}
+    assert all(figure.axes for figure in figures.values())
