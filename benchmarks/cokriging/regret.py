@@ -12,18 +12,26 @@ from benchmarks.markdown import table
 from mfal.report.style import RC
 
 NAMES = {
+    "informed": "mfal, its own criterion",
     "mfal": "mfal",
     "botorch": "BoTorch multi-fidelity",
     "single": "high level alone",
     "random": "random",
 }
 COLOURS = {
+    "informed": "#009e73",
     "mfal": "#0072b2",
     "botorch": "#d55e00",
     "single": "#5a5a5a",
     "random": "#b0b0b0",
 }
-STYLES = {"mfal": "-", "botorch": "--", "single": "-.", "random": ":"}
+STYLES = {
+    "informed": (0, (6, 1)),
+    "mfal": "-",
+    "botorch": "--",
+    "single": "-.",
+    "random": ":",
+}
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of the budget that is left after the first labels."""
 
@@ -49,6 +57,7 @@ def found_table(searches: Mapping) -> str:
             cells.append(
                 " / ".join(f"{np.median(b):.0f}" for b in zip(*bought, strict=True))
             )
+            cells.append(str(sum(_cut_off(run, found) for run in runs)))
             cells.append(str(sum("failure" in run for run in runs)))
             rows.append(cells)
     heads = [
@@ -57,6 +66,7 @@ def found_table(searches: Mapping) -> str:
         "cost to a good one",
         "cost to the best",
         "labels low / high",
+        "budget not spent",
         "failed",
     ]
     return table(heads, rows)
@@ -78,6 +88,27 @@ def regret_table(searches: Mapping) -> str:
                 cells.append(_quartiles(values))
             rows.append(cells)
     heads = ["", "", *(f"{100 * share:.0f} % spent" for share in SHARES)]
+    return table(heads, rows)
+
+
+def paired_table(searches: Mapping) -> str:
+    """Of how many seeds a strategy finds a good one for less than the high level alone."""
+    rows = []
+    for found in searches.values():
+        runs = found["strategies"]
+        if "single" not in runs:
+            continue
+        for name in (n for n in NAMES if n in runs and n not in ("single", "random")):
+            cells = [found["title"], NAMES[name]]
+            for target in ("good", "best"):
+                pairs = [
+                    (cost_to(a, found[target]), cost_to(b, found[target]))
+                    for a, b in zip(runs[name], runs["single"], strict=False)
+                ]
+                less, more = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+                cells.append(f"{less} / {len(pairs) - less - more} / {more}")
+            rows.append(cells)
+    heads = ["less / as much / more than the high level alone", "", "good", "best"]
     return table(heads, rows)
 
 
@@ -124,6 +155,12 @@ def figure(document: Mapping[str, Any]) -> Figure:
             handles, names = panels[0].get_legend_handles_labels()
             drawn.legend(handles, names, loc="outside upper center", ncols=2)
     return drawn
+
+
+def _cut_off(run: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a run ended with money left and the best not bought: too many labels."""
+    best = math.isfinite(cost_to(run, found["best"]))
+    return not best and "failure" not in run and sum(run["costs"]) < found["budget"]
 
 
 def _start(found: Mapping) -> float:
