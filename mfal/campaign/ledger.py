@@ -38,36 +38,49 @@ class Ledger:
         up_to_step: int | None = None,
     ) -> float:
         """What was charged at a level (or all), for these purposes."""
-        last = math.inf if up_to_step is None else up_to_step
         entries = self.store.entries(level, purposes)
-        return math.fsum(self._charged(x) for x in entries if x.step <= last)
+        if up_to_step is not None:
+            entries = [x for x in entries if x.step <= up_to_step]
+        return math.fsum(self._charged(entries))
 
     def spent_by_step(self, steps: Sequence[int]) -> list[dict[str, float]]:
         """What the budget was charged per level up to each of these (rising) steps.
 
-        The numbers of `spent(level, up_to_step=step)`, from one look at the labels.
+        The numbers of `spent(level, up_to_step=step)` but for rounding, from one look at
+        the labels.
         """
         names = [level.name for level in self.config.levels]
-        of_step: dict[str, list[int]] = {name: [] for name in names}
-        charged: dict[str, list[float]] = {name: [] for name in names}
-        for entry in self.store.entries(purposes=BUDGETED):  # steps rise
-            of_step[entry.level].append(entry.step)
-            charged[entry.level].append(self._charged(entry))
+        entries = self.store.entries(purposes=BUDGETED)  # steps rise
+        charged = self._charged(entries)
+        of_step: dict[int, dict[str, list[float]]] = {}
+        for entry, cost in zip(entries, charged, strict=True):
+            of_level = of_step.setdefault(entry.step, {})
+            of_level.setdefault(entry.level, []).append(cost)
+        sums = {
+            step: {name: math.fsum(costs) for name, costs in of_level.items()}
+            for step, of_level in of_step.items()
+        }
+        numbers = list(sums)
         return [
             {
-                name: math.fsum(charged[name][: bisect_right(of_step[name], step)])
+                name: math.fsum(
+                    sums[s].get(name, 0.0)
+                    for s in numbers[: bisect_right(numbers, step)]
+                )
                 for name in names
             }
             for step in steps
         ]
 
-    def _charged(self, entry: LabelEntry) -> float:
-        """The cost of all attempts of a label in the ledger's unit."""
-        if self._declared is None:
-            return entry.cpu_seconds
+    def _charged(self, entries: Sequence[LabelEntry]) -> list[float]:
+        """The cost of all attempts of each label in the ledger's unit."""
+        declared = self._declared
+        if declared is None:
+            return [entry.cpu_seconds for entry in entries]
         # an attempt that is running is charged when it ends
-        attempts = entry.attempts - (entry.state == "running")
-        return self._declared[entry.level] * attempts
+        return [
+            declared[x.level] * (x.attempts - (x.state == "running")) for x in entries
+        ]
 
     def estimates(self, up_to_step: int | None = None) -> dict[str, CostEstimate]:
         """Expected cost of a label per level, from the labels that are done.

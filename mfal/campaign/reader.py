@@ -39,11 +39,9 @@ class LabelEntry(NamedTuple):
     attempts: int
     wall_seconds: float
     cpu_seconds: float
-    host: str | None
     error_kind: str | None
     error_message: str | None
     requested_at: str
-    finished_at: str | None
 
 
 @dataclass(frozen=True)
