@@ -11,8 +11,8 @@ from benchmarks.reference_data import reference_data
 from mfal import Fidelity, LabelledDataset, read_extxyz
 from mfal.data.joining import joined
 from mfal.models import ExactPotential, SparsePotential, calibrated, calibrated_weights
-from mfal.models.calibration import Recalibration
-from mfal.models.calibration_curves import summary
+from mfal.models.calibration import NOMINAL, Recalibration
+from mfal.models.calibration_curves import area_of_gaps, summary
 from mfal.models.conformal import ConformalIntervals
 from mfal.models.leave_out import leave_one_out
 from mfal.models.residuals import Residuals, left_out_residuals, residuals_of
@@ -99,7 +99,10 @@ def judged(
             "raw": summary(before.residual, before.sigma),
             "calibrated": summary(residuals.residual, residuals.sigma),
         }
+        left = left_out[quantity]
+        own = ConformalIntervals.of(left.residual, left.sigma)
         try:
+            result[quantity]["quantiles"] = _of_quantiles(own, residuals)
             factor = ConformalIntervals.of_structures(
                 *_parts(left_out[quantity])
             ).factor(PROMISED)
@@ -117,6 +120,21 @@ def judged(
             "n_structures": len(inside),
         }
     return result
+
+
+def _of_quantiles(own: ConformalIntervals, test: Residuals) -> dict[str, Any]:
+    """Coverages of intervals that are as wide as quantiles of left-out labels say."""
+    at = np.append(NOMINAL, [0.68, 0.95])
+    shares = own.coverage(test.residual, test.sigma, at)
+    curve = shares[: len(NOMINAL)]
+    gaps = np.concatenate([[0.0], curve - NOMINAL, [0.0]])
+    return {
+        "coverage_68": float(shares[-2]),
+        "coverage_95": float(shares[-1]),
+        "ece": float(np.abs(curve - NOMINAL).mean()),
+        "miscalibration_area": area_of_gaps(gaps, np.concatenate([[0], NOMINAL, [1]])),
+        "curve": {"nominal": NOMINAL.tolist(), "empirical": curve.tolist()},
+    }
 
 
 def _parts(residuals: Residuals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 from benchmarks.trust.excursion import LIMIT
 from mfal.report.style import COLOURS, GREY, RC
 
-KINDS = {"raw": ("--", GREY), "calibrated": ("-", COLOURS["standalone"])}
+KINDS = {
+    "raw": ("--", GREY),
+    "calibrated": ("-", COLOURS["standalone"]),
+    "quantiles": ("-.", COLOURS["at_hand"]),
+}
 
 
 def excursion(run: Mapping[str, Any]) -> Figure:
@@ -64,7 +68,7 @@ def curves(sets: Mapping[str, Mapping[str, Any]]) -> Figure:
                 judged = sets[name]["levels"][level].get(quantity)
                 axes.plot([0, 1], [0, 1], linestyle=":", color=GREY)
                 for kind, (style, colour) in KINDS.items():
-                    if judged is not None:
+                    if judged is not None and kind in judged:
                         curve = judged[kind]["curve"]
                         axes.plot(
                             *_columns(curve), linestyle=style, color=colour, label=kind

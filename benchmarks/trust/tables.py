@@ -6,6 +6,8 @@ from typing import Any
 from benchmarks.markdown import table
 from benchmarks.trust.excursion import LIMIT, outcome
 
+KINDS = ("raw", "calibrated", "quantiles")
+
 
 def sections(document: Mapping[str, Any]) -> dict[str, str]:
     """What the script writes into the README, by the name of its marks."""
@@ -19,20 +21,20 @@ def sections(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def calibration(sets: Mapping[str, Any]) -> str:
-    """Raw and calibrated side by side."""
+    """Raw, calibrated and by quantiles, side by side."""
     heads = ["set", "level", "quantity", "sigma", "in 68 %", "in 95 %", "ECE"]
     heads += ["area", "z", "NLL", "RMSE"]
     rows = []
     for name, level, quantity, judged in _judged(sets):
-        for kind in ("raw", "calibrated"):
+        for kind in (k for k in KINDS if k in judged):
             m = judged[kind]
             rows.append(
                 [
                     *(name, level, quantity, kind),
                     *(f"{100 * m[f'coverage_{p}']:.0f} %" for p in (68, 95)),
                     *(f"{m[k]:.3f}" for k in ("ece", "miscalibration_area")),
-                    *(f"{m[k]:.2f}" for k in ("z_std", "nll")),
-                    f"{m['rmse']:.4g}",
+                    *(f"{m[k]:.2f}" if k in m else "" for k in ("z_std", "nll")),
+                    f"{judged['raw']['rmse']:.4g}",
                 ]
             )
     return table(heads, rows)

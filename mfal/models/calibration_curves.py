@@ -25,8 +25,16 @@ def miscalibration_area(
 
     The curve is straight between the `nominal` coverages. Zero is right, 1/2 the worst.
     """
-    gap = np.asarray(coverage(residual, sigma, nominal)) - nominal
-    a, b = gap[:-1], gap[1:]
+    return area_of_gaps(
+        np.asarray(coverage(residual, sigma, nominal)) - nominal, nominal
+    )
+
+
+def area_of_gaps(
+    gaps: Float[np.ndarray, " p"], nominal: Float[np.ndarray, " p"]
+) -> float:
+    """Area under |gap|, straight lines between the nominal coverages."""
+    a, b = gaps[:-1], gaps[1:]
     width = np.diff(nominal)
     same = a * b >= 0
     # two triangles where the curve crosses the diagonal

@@ -89,6 +89,22 @@ class ConformalIntervals:
             )
         return float(self.scores[rank - 1])
 
+    def coverage(
+        self,
+        residual: Float[np.ndarray, " n"],
+        sigma: Float[np.ndarray, " n"],
+        nominal: Float[np.ndarray, " p"],
+    ) -> Float[np.ndarray, " p"]:
+        """Share of other residuals inside the interval of each nominal coverage.
+
+        `mfal.models.calibration.coverage` asks that of Gaussian error bars; these
+        intervals take their widths from the labels that they were calibrated with,
+        whatever the shape of the errors.
+        """
+        scores = _scores(residual, sigma)
+        factors = np.array([self.factor(float(p)) for p in nominal])
+        return (scores[:, None] <= factors).mean(axis=0)
+
     def interval(
         self,
         mean: Float[np.ndarray, "*shape"],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mfal.models.calibration import coverage
 from mfal.models.conformal import ConformalIntervals, conformal_by_group
 
 
@@ -147,3 +148,19 @@ def test_too_few_labels_say_how_many_it_takes(residual, sigma):
 def test_what_has_no_score_is_refused(residual, sigma):
     with pytest.raises(ValueError, match="positive"):
         ConformalIntervals.of(residual, sigma)
+
+
+def test_coverage_is_that_of_its_own_labels_by_rank(residual, sigma):
+    intervals = ConformalIntervals.of(residual, sigma)
+    shares = intervals.coverage(residual, sigma, np.array([0.25, 0.5, 0.95]))
+    np.testing.assert_allclose(shares, [10 / 39, 20 / 39, 38 / 39])
+
+
+def test_heavy_tails_are_covered_where_a_gaussian_is_not(rng):
+    nominal = np.arange(1, 20) / 20
+    large = rng.random((2, 4000)) < 0.1  # most errors are small, some are not
+    known, new = rng.normal(size=(2, 4000)) * np.where(large, 3.0, 0.1)
+    one = np.full(4000, np.std(known))
+    held = ConformalIntervals.of(known, one).coverage(new, one, nominal)
+    assert np.abs(held - nominal).max() < 0.03
+    assert np.abs(coverage(new, one, nominal) - nominal).max() > 0.15
