@@ -122,18 +122,35 @@ def judged(
     return result
 
 
+def chance(n_known: int, n_new: int, draws: int = 2000) -> dict[str, float]:
+    """ECE of quantiles of labels, judged on labels that are drawn alike: mean and 95 %."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        own = ConformalIntervals(rng.random(n_known))
+        shares = own.coverage(rng.random(n_new), np.ones(n_new), NOMINAL)
+        found.append(np.abs(shares - NOMINAL).mean())
+    return {"mean": float(np.mean(found)), "high": float(np.quantile(found, 0.95))}
+
+
 def _of_quantiles(own: ConformalIntervals, test: Residuals) -> dict[str, Any]:
     """Coverages of intervals that are as wide as quantiles of left-out labels say."""
     at = np.append(NOMINAL, [0.68, 0.95])
     shares = own.coverage(test.residual, test.sigma, at)
     curve = shares[: len(NOMINAL)]
     gaps = np.concatenate([[0.0], curve - NOMINAL, [0.0]])
+    lucky = (
+        {"chance": chance(len(own.scores), len(test.residual))}
+        if test.quantity == "energy"  # forces of one structure are not independent
+        else {}
+    )
     return {
         "coverage_68": float(shares[-2]),
         "coverage_95": float(shares[-1]),
         "ece": float(np.abs(curve - NOMINAL).mean()),
         "miscalibration_area": area_of_gaps(gaps, np.concatenate([[0], NOMINAL, [1]])),
         "curve": {"nominal": NOMINAL.tolist(), "empirical": curve.tolist()},
+        **lucky,
     }
 
 

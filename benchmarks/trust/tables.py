@@ -23,7 +23,7 @@ def sections(document: Mapping[str, Any]) -> dict[str, str]:
 def calibration(sets: Mapping[str, Any]) -> str:
     """Raw, calibrated and by quantiles, side by side."""
     heads = ["set", "level", "quantity", "sigma", "in 68 %", "in 95 %", "ECE"]
-    heads += ["area", "z", "NLL", "RMSE"]
+    heads += ["of chance", "area", "z", "NLL", "RMSE"]
     rows = []
     for name, level, quantity, judged in _judged(sets):
         for kind in (k for k in KINDS if k in judged):
@@ -32,12 +32,18 @@ def calibration(sets: Mapping[str, Any]) -> str:
                 [
                     *(name, level, quantity, kind),
                     *(f"{100 * m[f'coverage_{p}']:.0f} %" for p in (68, 95)),
-                    *(f"{m[k]:.3f}" for k in ("ece", "miscalibration_area")),
+                    f"{m['ece']:.3f}",
+                    _chance(m.get("chance")),
+                    f"{m['miscalibration_area']:.3f}",
                     *(f"{m[k]:.2f}" if k in m else "" for k in ("z_std", "nll")),
                     f"{judged['raw']['rmse']:.4g}",
                 ]
             )
     return table(heads, rows)
+
+
+def _chance(ece: Mapping[str, float] | None) -> str:
+    return "" if ece is None else f"{ece['mean']:.3f}, {ece['high']:.3f}"
 
 
 def conformal(sets: Mapping[str, Any]) -> str:
