@@ -22,7 +22,16 @@ def sections(document: Mapping[str, Any]) -> dict[str, str]:
 
 def calibration(sets: Mapping[str, Any]) -> str:
     """Raw, calibrated and by quantiles, side by side."""
-    heads = ["set", "level", "quantity", "sigma", "in 68 %", "in 95 %", "ECE"]
+    heads = [
+        "set",
+        "level",
+        "quantity",
+        "sigma",
+        "in 68 %",
+        "in 95 %",
+        "ECE",
+        "of a split",
+    ]
     heads += ["of chance", "area", "z", "NLL", "RMSE"]
     rows = []
     for name, level, quantity, judged in _judged(sets):
@@ -32,6 +41,7 @@ def calibration(sets: Mapping[str, Any]) -> str:
                 [
                     *(name, level, quantity, kind),
                     *(f"{100 * m[f'coverage_{p}']:.0f} %" for p in (68, 95)),
+                    f"{_ece(m['curve']):.3f}",
                     f"{m['ece']:.3f}",
                     _chance(m.get("chance")),
                     f"{m['miscalibration_area']:.3f}",
@@ -40,6 +50,13 @@ def calibration(sets: Mapping[str, Any]) -> str:
                 ]
             )
     return table(heads, rows)
+
+
+def _ece(curve: Mapping[str, Sequence[float]]) -> float:
+    """Of the curve of all splits together."""
+    pairs = zip(curve["nominal"], curve["empirical"], strict=True)
+    gaps = [abs(held - promised) for promised, held in pairs]
+    return sum(gaps) / len(gaps)
 
 
 def _chance(ece: Mapping[str, float] | None) -> str:
