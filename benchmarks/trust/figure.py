@@ -74,7 +74,8 @@ def curves(sets: Mapping[str, Mapping[str, Any]]) -> Figure:
                             *_columns(curve), linestyle=style, color=colour, label=kind
                         )
                 axes.set_title(f"{name} {level}, {quantity}")
-        panels[0, 0].legend()
+        handles, names = panels[0, 0].get_legend_handles_labels()
+        drawn.legend(handles, names, loc="outside upper center", ncols=len(KINDS))
         drawn.supxlabel("nominal coverage")
         drawn.supylabel("share inside")
     return drawn
