@@ -265,3 +265,31 @@ def test_structures_keep_to_the_digits_of_the_store(whole):
     with CampaignStore(whole.directory / "campaign.sqlite", read_only=True) as store:
         for stored in store.structures():
             assert stored.key == structure_key(stored.atoms)
+
+
+def test_without_waiting_it_explores_with_the_last_model_that_is_whole(tmp_path):
+    execution = {"asynchronous": True, "workers": 2}
+    results = run(exploring(tmp_path, execution=execution), tmp_path / "campaign")
+    told = told_of(tmp_path / "campaign")
+    gathered = sum(e["gathered"] for e in results["explorations"])
+    assert len(told.structures) == 16 + gathered > 16
+    assert any(s >= 16 for s, _ in bought(results, purpose="acquired"))
+    assert results["finished"]
+    again = run(exploring(tmp_path, execution=execution), tmp_path / "campaign")
+    assert told_of(tmp_path / "campaign").asked == told.asked
+    assert again["explorations"] == results["explorations"]
+
+
+def test_without_waiting_a_crash_while_exploring_changes_no_choice(
+    tmp_path, monkeypatch
+):
+    execution = {"asynchronous": True, "workers": 1}
+    run(exploring(tmp_path, execution=execution), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        with pytest.raises(Crash):
+            crashing(patch, "extend_structures", "after", 1)
+            run(exploring(tmp_path, execution=execution), tmp_path / "killed")
+    run(exploring(tmp_path, execution=execution), tmp_path / "killed")
+    a, b = (told_of(tmp_path / name) for name in ("whole", "killed"))
+    assert a.structures == b.structures
+    assert a.asked == b.asked
