@@ -285,10 +285,9 @@ def test_without_waiting_a_crash_while_exploring_changes_no_choice(
 ):
     execution = {"asynchronous": True, "workers": 1}
     run(exploring(tmp_path, execution=execution), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        with pytest.raises(Crash):
-            crashing(patch, "extend_structures", "after", 1)
-            run(exploring(tmp_path, execution=execution), tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crashing(patch, "extend_structures", "after", 1)
+        run(exploring(tmp_path, execution=execution), tmp_path / "killed")
     run(exploring(tmp_path, execution=execution), tmp_path / "killed")
     a, b = (told_of(tmp_path / name) for name in ("whole", "killed"))
     assert a.structures == b.structures
