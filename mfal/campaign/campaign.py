@@ -31,16 +31,23 @@ from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recali
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
 from mfal.campaign.notices import notices
-from mfal.campaign.records import BUDGETED, OPEN, LabelRequest, StoredStep
+from mfal.campaign.records import (
+    BUDGETED,
+    OPEN,
+    LabelRequest,
+    StoredLabel,
+    StoredStep,
+)
 from mfal.campaign.signals import on_signals
 from mfal.campaign.stopping import Verdict
 from mfal.campaign.stopping_rule import state_of, stopping_rule
 from mfal.campaign.store import CampaignStore
 from mfal.data import LabelledDataset, canonical
+from mfal.data.artefact import ArtefactError
 from mfal.data.files import write_text
 from mfal.descriptors import find_group
 from mfal.models.runaway import fit_or_keep, vector_of
-from mfal.models.storage import Potential, save_potential
+from mfal.models.storage import Potential, load_potential, save_potential
 from mfal.oracles import LabelPool, Leases, validate_specification
 
 _logger = logging.getLogger(__name__)
@@ -307,11 +314,16 @@ class Campaign:
             between=partial(self._go_on, "stopped while exploring: it is done anew"),
         )
 
-    def _within_budget(self, phase: str) -> bool:
-        """Whether a failed label may be tried again: validation is not budgeted."""
-        if phase not in LEARNING or self.store.meta("plan") is None:
+    def _within_budget(self, phase: str, label: StoredLabel) -> bool:
+        """Whether a failed label may be tried again: validation is not budgeted.
+
+        What labels that run or were not tried yet are expected to cost is set aside.
+        """
+        if phase not in LEARNING:
             return True
-        return Ledger(self.config, self.store).spent() < self.plan["budget"]
+        ledger = Ledger(self.config, self.store)
+        limit = self.plan.get("budget", ledger.limit)
+        return ledger.committed(label) <= limit * (1 + 1e-9)
 
     def _levels(self) -> list[str]:
         if self.store.meta("plan") is None:
@@ -427,6 +439,7 @@ class Campaign:
 
     def _finish(self) -> None:
         if self.store.meta("evaluation") is not None:
+            self._mend_model()
             return
         model, _ = self._model(self._number - 1)
         heldout = self._heldout(model.levels)
@@ -440,6 +453,15 @@ class Campaign:
         result = final_evaluation(model, heldout)
         self.store.set_meta("comparison", json.dumps(rows))
         self.store.set_meta("evaluation", json.dumps(result))
+
+    def _mend_model(self) -> None:
+        """Writes the model of a finished campaign again if it is damaged or gone."""
+        try:
+            load_potential(self.directory / "model")
+        except (ArtefactError, OSError) as error:
+            self._tell(f"the model is made anew from the store: {error}")
+            model, _ = self._model(self._number - 1)
+            save_potential(model, self.directory / "model")
 
     def _write_results(self) -> dict[str, Any]:
         results = results_document(self.config, self.store)
@@ -472,7 +494,12 @@ class Campaign:
                 yield
                 return
             execution = self.config.execution
-            with LabelPool(execution.workers, timeout=execution.timeout) as pool:
+            memory = None
+            if execution.memory is not None:
+                memory = round(execution.memory * 2**30)
+            with LabelPool(
+                execution.workers, timeout=execution.timeout, memory_limit=memory
+            ) as pool:
                 self._labels = pool
                 yield
         finally:

@@ -164,7 +164,7 @@ class CampaignConfig(Section):
                 del data[key]
         if data["acquisition"]["deployment"] == "standalone":
             del data["acquisition"]["deployment"]
-        for key in ("allowed_modules", "asynchronous"):
+        for key in ("allowed_modules", "asynchronous", "memory"):
             if not data["execution"][key]:
                 del data["execution"][key]
         holders = [data["system"], data["pool"], *(v["oracle"] for v in data["levels"])]

@@ -56,7 +56,7 @@ def label_step(
     spool: Path,
     stop: Event,
     progress: Callable[[str], None],
-    within_budget: Callable[[], bool] = lambda: True,
+    within_budget: Callable[[StoredLabel], bool] = lambda label: True,
     *,
     allowed_modules: Collection[str] = ALLOWED_MODULES,
     leases: Leases | None = None,
@@ -121,7 +121,7 @@ class Labelling:
     execution: ExecutionConfig
     spool: Path
     progress: Callable[[str], None]
-    within_budget: Callable[[], bool]
+    within_budget: Callable[[StoredLabel], bool]
     allowed_modules: tuple[str, ...]
     step: int | None = None
 
@@ -150,7 +150,7 @@ class Labelling:
             label = self.store.label(self.queue.popleft())
             if label.state != "pending":
                 continue  # the result of an earlier attempt came late
-            if label.attempts and not self.within_budget():
+            if label.attempts and not self.within_budget(label):
                 _give_up(self.store, label)
                 self.n_open -= 1
                 continue

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mfal.acquisition import CostEstimate, estimate_cost
 from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.reader import Books, LabelEntry, StoreReader
-from mfal.campaign.records import BUDGETED
+from mfal.campaign.records import BUDGETED, StoredLabel
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,34 @@ class Ledger:
             if costs:
                 found[level.name] = estimate_cost(costs)
         return found
+
+    @property
+    def limit(self) -> float:
+        """The budget as far as it is known before a label has shown its cost."""
+        budget = self.config.budget
+        given = budget.cpu_seconds if budget.cost is None else budget.cost
+        return math.inf if given is None else given
+
+    def committed(self, label: StoredLabel) -> float:
+        """What will be spent once this label was tried again, and all that is open ran.
+
+        Open are labels that run and those that were not tried yet; other failed ones
+        wait. A level without a label that is done costs what the attempts here did.
+        """
+        estimates = self.estimates()
+
+        def expected(level: str) -> float:
+            if level in estimates:
+                return estimates[level].mean
+            return label.cpu_seconds / max(label.attempts, 1)
+
+        still = math.fsum(
+            expected(x.level)
+            for x in self.store.entries(purposes=BUDGETED)
+            if x.id != label.id
+            and (x.state == "running" or (x.state == "pending" and not x.attempts))
+        )
+        return self.spent() + still + expected(label.level)
 
     def total(self, estimates: Mapping[str, CostEstimate]) -> float:
         """The whole budget in the ledger's unit."""

@@ -258,13 +258,15 @@ class AcquisitionConfig(Section):
 class ExecutionConfig(Section):
     """How labels are run.
 
-    `workers`: labels at once, whatever runs them. `asynchronous`: a free worker gets the
-    next best label (`mfal.campaign.asynchronous`). `allowed_modules`: of which, beside
-    the built-in ones, levels of the code `python` may name a factory.
+    `workers`: labels at once, whatever runs them. `memory`: GiB that a label may take in
+    mfal's own workers; one that takes more has failed for good. `asynchronous`: a free
+    worker gets the next best label (`mfal.campaign.asynchronous`). `allowed_modules`: of
+    which, beside the built-in ones, levels of the code `python` may name a factory.
     """
 
     workers: PositiveInt = 2
     timeout: PositiveFloat = 600.0  # s per label
+    memory: PositiveFloat | None = None  # GiB per label
     max_attempts: PositiveInt = 2
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
     asynchronous: bool = False

@@ -101,3 +101,38 @@ def test_replayed_labels_without_costs_ask_for_declared_ones(tmp_path):
     write_labels(tmp_path, costs=False)
     with pytest.raises(ConfigError, match=r"carry no cost: declare `budget.costs`"):
         run(small_config(tmp_path), tmp_path / "campaign")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["in step", "stream"])
+@pytest.mark.parametrize(
+    ("levels", "costs", "beyond"),
+    [
+        (("high",), {"high": 1.0}, 5),
+        (("high",), {"high": 10.0}, 25),
+        (("low", "high"), DECLARED, 14),
+        (("low", "high"), DECLARED, 37),
+    ],
+)
+def test_labels_that_fail_do_not_overrun_the_budget(
+    levels, costs, beyond, asynchronous, tmp_path
+):
+    """Four attempts each: what others of the batch will cost is set aside."""
+    write_labels(tmp_path)
+    config = small_config(
+        tmp_path,
+        levels=levels,
+        budget={"cost": 3 * sum(costs.values()) + beyond, "costs": costs},
+        comparison=False,
+        execution={
+            "asynchronous": asynchronous,
+            "max_attempts": 4,
+            "max_failed_fraction": 1.0,
+        },
+    )
+    candidates = roles(config)["candidate"] - set(pilot(config))
+    write_labels(tmp_path, missing={(i, v) for i in candidates for v in levels})
+    results = run(config, tmp_path / "campaign")
+    assert results["finished"]
+    assert results["failures"]
+    assert results["budget"]["spent"] <= results["budget"]["total"]
