@@ -143,13 +143,13 @@ def cartesian(
         energy, forces = block.quantity == ENERGY, block.quantity == FORCES
         columns["energy"].append(zero + float(mean[energy][0]))
         columns["energy_sigma"].append(
-            float(_root(covariance[energy][:, energy].diagonal())[0])
+            float(sigmas(covariance[energy][:, energy].diagonal())[0])
         )
         columns["energy_noise"].append(float(noise[energy].sqrt()[0]))
         u = block.basis
         columns["forces"].append((u @ mean[forces]).reshape(-1, 3).numpy())
         inner = covariance[forces][:, forces]
-        columns["forces_sigma"].append(_root(((u @ inner) * u).sum(1)).reshape(-1, 3))
+        columns["forces_sigma"].append(sigmas(((u @ inner) * u).sum(1)).reshape(-1, 3))
         spread = (u.square() @ noise[forces]).sqrt()
         columns["forces_noise"].append(spread.reshape(-1, 3).numpy())
     times = {
@@ -165,8 +165,12 @@ def cartesian(
     )
 
 
-def _root(variance: Float[Tensor, " n"]) -> np.ndarray:
-    """Square roots; rounding below zero is cut, anything more is an error."""
+def sigmas(variance: Float[Tensor, " n"]) -> np.ndarray:
+    """Square roots of variances; rounding below zero is cut.
+
+    Raises:
+        ArithmeticError: one is negative by more than that.
+    """
     if (variance < -1e-6 * variance.abs().max() - 1e-10).any():
         raise ArithmeticError(
             f"a posterior variance came out negative ({float(variance.min()):.2e}): "

@@ -35,6 +35,7 @@ from mfal.models.prediction import (
     StructurePredictions,
     level_position,
     low_index,
+    sigmas,
 )
 from mfal.models.weight_fit import WeightFit
 from mfal.models.weights import (
@@ -327,7 +328,7 @@ class WeightPotential:
                         left, h, self.path, level, below
                     )
             found[name] = mean.numpy()
-            found[f"{name}_sigma"] = variance.clamp_min(0.0).sqrt().numpy()
+            found[f"{name}_sigma"] = sigmas(variance)
             found[f"{name}_noise"] = noise.sqrt().expand(len(mean)).numpy()
         return StructurePrediction.from_rows(found, n)
 

@@ -51,6 +51,7 @@ def test_a_path_with_blanks_and_marks_is_opened(tmp_path):
     assert len(contents(path)["labels"]) == 6
 
 
+@pytest.mark.faults
 def test_a_newer_schema_is_refused_by_name(path):
     campaign(path).close()
     newer = len(database.MIGRATIONS) + 1
@@ -62,6 +63,7 @@ def test_a_newer_schema_is_refused_by_name(path):
             CampaignStore(path, read_only=read_only)
 
 
+@pytest.mark.faults
 def test_an_older_schema_is_migrated_when_opened_for_writing(path, monkeypatch):
     campaign(path).close()
     before = contents(path)

@@ -17,6 +17,7 @@ from small_campaigns import DECLARED, bought, gains, run, small_config, write_la
 
 from mfal import Fidelity
 from mfal.campaign import Campaign, Paused
+from mfal.campaign import campaign as campaign_module
 from mfal.campaign.config import ExecutionConfig
 from mfal.campaign.labelling import label_step
 from mfal.campaign.store import CampaignStore
@@ -134,7 +135,7 @@ def pids(client):
 def test_guarded_a_label_that_hangs_is_ended_with_its_children_and_holds_no_worker(
     client, tmp_path
 ):
-    """Row 4, on an executor that cannot kill."""
+    """Row 6, on an executor that cannot kill."""
     before = pids(client)
     fidelity = faulty("Hangs", note=tmp_path / "note")
     executor = GuardedExecutor(client.get_executor(), timeout=10.0)
@@ -313,3 +314,23 @@ def test_the_example_of_a_local_cluster_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SMOKE_TEST", "1")
     runpy.run_path(str(CLUSTER / "dask_local.py"), run_name="__main__")
     assert "the budget is spent" in capsys.readouterr().out
+
+
+class Recorded(RuntimeError):
+    """Of a pool that was asked for."""
+
+
+@pytest.mark.faults
+def test_the_memory_of_a_label_reaches_the_workers(tmp_path, monkeypatch):
+    def pool(*arguments, **options):
+        raise Recorded(options)
+
+    monkeypatch.setattr(campaign_module, "LabelPool", pool)
+    write_labels(tmp_path)
+    plain = small_config(tmp_path)
+    limited = small_config(tmp_path, execution={"memory": 1.5})
+    for config, limit in ((plain, None), (limited, 3 * 2**29)):
+        with pytest.raises(Recorded) as told:
+            Campaign(config, tmp_path / str(limit)).run()
+        assert told.value.args[0]["memory_limit"] == limit
+    assert "memory" not in plain.canonical_json()  # campaigns of before are resumed

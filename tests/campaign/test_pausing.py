@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 
+import numpy as np
 import pytest
 from small_campaigns import (
     InProcess,
@@ -13,10 +15,13 @@ from small_campaigns import (
     roles,
     run,
     small_config,
+    water,
     write_labels,
 )
 
 from mfal.campaign import Campaign, Paused, campaign_results
+from mfal.data.artefact import ArtefactError
+from mfal.models import load_potential
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -81,6 +86,33 @@ def test_a_finished_campaign_is_left_as_it_is(swept):
         assert again[key] == swept.results[key]
     written = json.loads((swept.directory / "results.json").read_text())
     assert written == again
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_the_model_of_a_finished_campaign_is_made_anew_from_the_store(
+    swept, tmp_path, damage
+):
+    directory = tmp_path / "campaign"
+    shutil.copytree(swept.directory, directory)
+    before = load_potential(directory / "model")
+    (arrays,) = (directory / "model").rglob("arrays.npz")
+    content = bytearray(arrays.read_bytes())
+    if damage == "gone":
+        shutil.rmtree(directory / "model")
+    else:
+        content[len(content) // 2] ^= 8
+        arrays.write_bytes(content if damage == "flipped" else content[:500])
+        with pytest.raises(ArtefactError):
+            load_potential(directory / "model")
+    told = []
+    again = run(swept.config, directory, progress=told.append)
+    assert again["bought"] == swept.results["bought"]
+    assert any("made anew from the store" in text for text in told)
+    after = load_potential(directory / "model")
+    mine, theirs = (m.predict([water(99)]) for m in (after, before))
+    np.testing.assert_allclose(mine.forces, theirs.forces, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(mine.forces_sigma, theirs.forces_sigma, rtol=1e-8)
 
 
 def test_another_seed_makes_another_campaign(swept, tmp_path):

@@ -127,6 +127,7 @@ def test_saving_over_a_damaged_generation_keeps_the_intact_one(two_generations):
     assert load_artefact(two_generations)[0] == {"which": "first"}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("later", [VERSION + 1, VERSION + 7])
 def test_a_newer_version_is_refused_and_named(two_generations, later):
     reseal(newest(two_generations), version=later)

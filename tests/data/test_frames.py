@@ -109,6 +109,7 @@ def test_a_missing_file_is_refused_by_its_name(tmp_path):
         list(read_frames(tmp_path / "a.extxyz"))
 
 
+@pytest.mark.faults
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_a_file_cut_anywhere_gives_whole_frames_or_an_error(tmp_path, data):
@@ -123,6 +124,7 @@ def test_a_file_cut_anywhere_gives_whole_frames_or_an_error(tmp_path, data):
         refusal(path, content[:stop])
 
 
+@pytest.mark.faults
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_a_compressed_file_cut_anywhere_is_refused(tmp_path, data):
@@ -131,6 +133,7 @@ def test_a_compressed_file_cut_anywhere_is_refused(tmp_path, data):
     refusal(tmp_path / "a.extxyz.xz", content[:stop])
 
 
+@pytest.mark.faults
 @given(noise=st.binary(min_size=1, max_size=12), place=st.integers(0, len(ONE)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 def test_bytes_thrown_into_a_file_never_raise_anything_else(tmp_path, noise, place):

@@ -178,6 +178,7 @@ def test_a_label_with_an_enormous_sigma_of_its_own_is_as_good_as_none():
     )
 
 
+@pytest.mark.faults
 def test_duplicates_with_tiny_noise_are_reported_not_hidden(caplog):
     twin = water(0)
     twin.positions[1] += 1e-9
@@ -249,6 +250,7 @@ def test_energies_alone_at_the_high_level_are_enough_for_its_potential(methanol)
 # --- refusals
 
 
+@pytest.mark.faults
 def test_too_large_a_model_is_refused_with_its_estimate(monkeypatch):
     dataset = water_dataset(MIXED[2])
     free = SimpleNamespace(available=1000)

@@ -149,6 +149,7 @@ def test_slices_follow_each_other(case):
     ]
 
 
+@pytest.mark.faults
 def test_too_large_a_pool_is_refused_with_its_estimate(case, monkeypatch):
     free = SimpleNamespace(available=1000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
