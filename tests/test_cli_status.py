@@ -35,7 +35,10 @@ DOCUMENT = {
         "low": {"mean": 10.0, "low": 8.0, "high": 12.0, "n": 3},
         "high": {"mean": 100.0, "low": 100.0, "high": 100.0, "n": 1},
     },
-    "model": {"levels": ["low", "high"]},
+    "model": {
+        "levels": ["low", "high"],
+        "repairs": {"jitter_raised": 2, "fits_not_converged": 0},
+    },
     "learning_curve": [
         {
             "step": 4,
@@ -86,7 +89,11 @@ def test_what_was_learned_and_what_went_wrong_is_told():
         "structure 7 at low is quarantined, timeout: not finished in 60 seconds"
     ) in told
     assert "4 labels of high wait for results in the folder `manual`" in told
-    assert told[-2:] == ["retried: 3", "not finished: `mfal run` resumes it"]
+    assert told[-3:] == [
+        "retried: 3",
+        "jitter raised: 2",
+        "not finished: `mfal run` resumes it",
+    ]
 
 
 def test_a_campaign_that_has_just_begun_is_told_without_what_is_not_known():

@@ -62,7 +62,11 @@ def sentences(document: Document) -> Iterator[str]:
             f"structure {failure['structure']} at {failure['level']} is "
             f"{failure['state']}, {failure['kind']}: {failure['message']}"
         )
-    for name, number in document["events"].items():
+    repairs = (document["model"] or {}).get("repairs", {})
+    for name, number in {**document["events"], **repairs}.items():
+        if not number:
+            continue
+        name = name.replace("_", " ")
         yield f"{name}: {number}"
     yield from document["forecast"]["sentences"]
     if document["finished"]:
