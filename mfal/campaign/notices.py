@@ -5,12 +5,16 @@ from dataclasses import replace
 from itertools import pairwise
 
 from mfal.data import LabelledDataset
+from mfal.data.checks import check_units
 from mfal.models.outliers import paired_outliers
 from mfal.models.runaway import at_bounds
 from mfal.models.storage import Potential
 
 Notice = tuple[str, str]
-"""The kind of an event (fit_kept, at_bound, outlier) and its sentence."""
+"""The kind of an event (fit_kept, at_bound, outlier, units) and its sentence."""
+
+_COMPARED = 200
+"""Structures of which energies are held against forces."""
 
 
 def notices(
@@ -22,6 +26,10 @@ def notices(
     """
     found = [] if kept is None else [("fit_kept", kept)]
     found += [("at_bound", sentence) for sentence in at_bounds(model)]
+    few = dataset.subset(range(min(len(dataset), _COMPARED)))
+    for level in few.levels:
+        if reason := check_units(few, level):
+            found.append(("units", reason))
     for low, high in pairwise(dataset.levels):
         for odd in paired_outliers(dataset, low, high):
             named = replace(odd, structure=ids[odd.structure])

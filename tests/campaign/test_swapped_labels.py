@@ -221,3 +221,18 @@ def test_swapped_labels_are_events_and_sentences_of_the_status(tmp_path):
     said = list(standing.sentences(results))
     assert any("look at structure 5: its forces" in s for s in said)
     assert any("look at structure 6: its forces" in s for s in said)
+
+
+@pytest.mark.parametrize(("sign", "events"), [(1.0, {}), (-1.0, {"units": 1})])
+def test_gradients_taken_for_forces_are_told(tmp_path, sign, events):
+    """Energies along the steps between near structures say otherwise."""
+    write_labels(tmp_path)
+    frames = ase.io.read(tmp_path / "labels.extxyz", ":")
+    for atoms in frames:
+        atoms.calc = None
+        if atoms.info["mfal_fidelity"] == "high":
+            atoms.arrays["REF_forces"] *= sign
+    ase.io.write(tmp_path / "labels.extxyz", frames)
+    config = small_config(tmp_path, comparison=False)
+    results = run(config, tmp_path / "campaign")
+    assert {k: n for k, n in results["events"].items() if k == "units"} == events
