@@ -161,7 +161,7 @@ def trust(document: Results) -> list[str]:
     ]
     return [
         f"{caught} of {n} excursions caught before forces are wrong by {LIMIT} eV/A, "
-        f"{false} of {inside} false alarms",
+        f"{false} of {inside} false alarms at the temperature of the training set",
         f"force sigma alone catches {by_sigma}; a stopping rule pays {min(ratios):.2g} "
         f"to {max(ratios):.2g} times what was needed (median, by targets)",
     ]

@@ -104,7 +104,7 @@ print(f"noise of energies {1e3 * noise_energy:.2f} meV per square root of an ato
 print(f"noise of forces   {1e3 * noise_forces:.2f} meV/Å")
 
 # %% [markdown]
-# ## The posterior, in six lines
+# ## The posterior, by hand
 #
 # Prior and noise are Gaussian, the rows are linear: the posterior of the weights is
 # Gaussian too (Bishop 2006, eqs. 3.50 and 3.51),
@@ -199,11 +199,11 @@ below.grid(visible=False)
 
 # %% [markdown]
 # **How to read it.** Thin lines are draws, bands two sigma, dashes the truth. *Prior*:
-# anything goes; the curves end at the cutoff since the descriptor does. *Energies*: each is
-# one number about a sum over thousands of pairs, so that a few of them pin down next to
-# nothing about single distances, although they fix the energy of the next cell rather
-# well. *Forces*: a cell of 32 atoms gives 96 of them, and each speaks of the slope of $u$
-# at the distances of one atom. The band is gone, at the scale of this figure.
+# anything goes; the curves end at the cutoff since the descriptor does. *Energies*: each
+# is one number about a sum over more than a thousand pairs, so that a few of them pin
+# down next to nothing about single distances. *Forces*: a cell of 32 atoms gives 96 of
+# them, and each speaks of the slope of $u$ at the distances of one atom. The band is
+# gone, at the scale of this figure.
 #
 # The last panel looks closer, on a logarithmic scale, with the distances that occur in the
 # four cells in grey. Sigma is small where there are distances and opens where there are
@@ -264,17 +264,18 @@ axes[0].set(ylabel="forces (meV/Å)")
 _ = axes[1].legend(loc="lower left", fontsize=8)
 
 # %% [markdown]
-# **How to read it.** Both axes are logarithmic. The epistemic part falls as more cells are
-# labelled, in both panels. The aleatoric part does not, and the error of new cells follows
-# whichever is larger: from the first few cells on it is all misfit. It is several times
-# higher for EMT, where pairs are not enough, than for Morse, where only the bumps and the
-# cutoff of the descriptor stand in the way. Labelling more cells would be money thrown
-# away here; a better descriptor is what is needed.
+# **How to read it.** Both axes are logarithmic. The epistemic part falls as more cells
+# are labelled (for EMT from 8 on). The aleatoric part does not: it stays, or rises until
+# there are enough labels to see it (EMT), and the error of new cells follows whichever is
+# larger: from the first few cells on it is all misfit. It is several times higher for
+# EMT, where pairs are not enough, than for Morse, where only the bumps and the cutoff of
+# the descriptor stand in the way. Labelling more cells would be money thrown away here; a
+# better descriptor is what is needed.
 #
 # Two cautions. The misfit is called noise, but it is a function of the structure: the
 # label of a cell comes out the same each time, and the misfits of neighbouring atoms are
 # alike. So with very few cells the fit can make some of it disappear, and says less than
-# the error turns out to be (EMT, left end). And sigma is right for cells like those of
+# the error turns out to be (left ends). And sigma is right for cells like those of
 # the fit; Tutorial 2 tests that, Tutorial 6 leaves it.
 #
 # ## Exercise

@@ -16,7 +16,7 @@
 # **Question.** You have a pool of geometries and money for a few labels. Which ones? There
 # are a handful of good answers, each to a question of its own. What do they pick, what
 # goes wrong when several are picked at once, what can be guaranteed, and does it pay at
-# all against picking by lot?
+# all against random choice?
 #
 # One level of theory only; Tutorial 5 adds the choice of the level. The labels are
 # replayed from a file: methanol at MP2, 180 geometries at 700 K.
@@ -144,7 +144,7 @@ def criteria(joint, pool, known, seed):
     alike = SquaredExponential(float(torch.pdist(prints).median()))
     x, x_known = prints[pool], prints[known]
     return {
-        "by lot": lambda: Random(joint, seed),
+        "random": lambda: Random(joint, seed),
         "variance": lambda: MaximumVariance(joint, force_variance),
         "information": lambda: ParameterInformation(joint),
         "integrated variance": lambda: IntegratedVariance(joint, there, 1 / tolerance),
@@ -204,9 +204,10 @@ _ = fig.legend(handles, names, loc="outside upper center", ncols=4)
 # information, volume) and of farthest points (distance) lie at the rim: four to six of
 # six are far out, against a fifth of the pool. Coverage does the opposite; it wants
 # geometries that stand for many others, and these are in the middle (none of six is far
-# out). The two that ask about the targets (green squares) are in between. Few picks are
-# shared: the questions are different ones. Do not measure distances on the map: the two
-# components hold half of the variance, and the model sees the other half, too.
+# out). Of the two that ask about the targets (green squares) integrated variance is in
+# between (three), target information nearer to the rim (four). Few picks are shared: the
+# questions are different ones. Do not measure distances on the map: the two components
+# hold half of the variance, and the model sees the other half, too.
 #
 # ## A batch is not a ranking
 #
@@ -397,7 +398,7 @@ print("the batch of six went on with", [p.position for p in batches["information
 # geometries, but none of these.
 
 # %%
-COMPARED = ("by lot", "variance", "information", "target information", "distance")
+COMPARED = ("random", "variance", "information", "target information", "distance")
 COMPARED += ("coverage",)
 
 
@@ -435,10 +436,10 @@ runs = [learn(seed) for seed in range(SEEDS)]
 curves = {name: np.array([run[name] for run in runs]) for name in COMPARED}
 for k, kind in enumerate(("ordinary", "far out")):
     print(f"\nforces, {kind} (eV/Å): mean ± deviation over {SEEDS} seeds")
-    print(f"{'labels':20s}" + "".join(f"{n:<16d}" for n in SIZES) + "last, over by lot")
+    print(f"{'labels':20s}" + "".join(f"{n:<16d}" for n in SIZES) + "last, over random")
     for name, curve in curves.items():
         mean, spread = curve[:, :, k].mean(0), curve[:, :, k].std(0)
-        ratio = curve[:, -1, k] / curves["by lot"][:, -1, k]
+        ratio = curve[:, -1, k] / curves["random"][:, -1, k]
         print(
             f"{name:20s}"
             + "".join(
@@ -456,7 +457,7 @@ fig, panels = plt.subplots(
 )
 for (name, colour), column in zip(colours.items(), panels.T, strict=True):
     for k, axes in enumerate(column):
-        for who, shade, style in (("by lot", GREY, "--"), (name, colour, "-")):
+        for who, shade, style in (("random", GREY, "--"), (name, colour, "-")):
             curve = curves[who][:, :, k]
             axes.plot(SIZES, curve.mean(0), style, color=shade)
             axes.fill_between(
@@ -469,11 +470,11 @@ for axes, kind in zip(panels[:, 0], ("ordinary", "far out"), strict=True):
     axes.set_yticks((0.1, 0.2, 0.3, 0.4), ("0.1", "0.2", "0.3", "0.4"))
     axes.minorticks_off()
 fig.supxlabel("labels", fontsize=9.5)
-_ = fig.suptitle("error of forces; grey dashes: by lot; bands: all seeds", fontsize=9.5)
+_ = fig.suptitle("error of forces; grey dashes: random; bands: all seeds", fontsize=9.5)
 
 # %% [markdown]
 # **How to read it.** Lines are means over four seeds (each another split and start), bands
-# reach from the best to the worst seed; grey is by lot, the same in each row.
+# reach from the best to the worst seed; grey is random choice, the same in each row.
 #
 # *Ordinary* geometries: next to nothing is gained. After the first batch all are where the
 # lot is, and at the end the means are 5 to 11 % lower for most, with bands that overlap.

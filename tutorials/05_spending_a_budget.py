@@ -355,7 +355,7 @@ _ = axes.legend(loc="lower right")
 # decide on the levels.
 #
 # The choice of geometries (last row) is hardly better than random PBE labels standalone
-# (0.054 and 0.055) and 15 % better at hand, from one campaign against two draws. Do
+# (0.054 and 0.055) and 14 % better at hand, from one campaign against two draws. Do
 # not make much of that; the report has a better comparison, below.
 #
 # ## Reading the report
@@ -420,20 +420,20 @@ show("calibration_energy")
 # %% [markdown]
 # **Calibration.** How many errors lie inside a bar that should hold this share of them?
 # Below the diagonal bars are too small, above too large. Forces: as fitted (dashed) the
-# bars are too wide, most of all standalone; calibrated by left-out labels they are
-# close, still a little wide in the middle. Energies: 24 geometries give 24 numbers, and
-# the grey band is what chance alone does with so few. Nearly all of the curves lies
+# bars are too wide, most of all standalone; calibrated by left-out labels they are close,
+# still a little wide in the middle. Energies: 24 geometries give 24 numbers, and the grey
+# band is what chance alone does with so few. Nearly all of the calibrated curves lies
 # within it; that is all that can be said.
 
 # %%
 show("map_levels")
 
 # %% [markdown]
-# **Map of the pool.** Near points are alike (two principal components of the
-# descriptor, here with 41 % of the variance between them, so do not read too much into
-# distances). PBE labels should be spread over the cloud and not leave a corner out.
-# Here no group of geometries stands apart, and they lie all over it but for its lower
-# edge. `map_steps` colours them by the step they were bought in.
+# **Map of the pool.** Near points are alike (two principal components of the descriptor,
+# here with 41 % of the variance between them, so do not read too much into distances).
+# PBE labels should be spread over the cloud and not leave a corner out. Here no group of
+# geometries stands apart, and they lie all over it but for its lower and right edge.
+# `map_steps` colours them by the step they were bought in.
 
 # %%
 show("baselines_forces")
@@ -449,7 +449,7 @@ for key in ("second_level", "choosing"):
 # far apart, filled and open markers together: the second level paid, by a factor of two
 # standalone and of three at hand, and the choosing did not. The snapshots of one
 # dynamics are all alike, and where geometries are alike random ones are as good as any.
-# The 15 % of above do not survive the better comparison: it is of the same number of
+# The 14 % of above do not survive the better comparison: it is of the same number of
 # labels and has an interval, and that holds 1. A campaign is still worth running for
 # the levels, the costs, the stopping and the books; see Tutorial 3 for pools where
 # choosing does pay.

@@ -185,7 +185,7 @@ for one in constants:
 
 # %% [markdown]
 # Elastic constants belong to slightly strained crystals, of which the training set is
-# made. Their error bars are about right: errors are one or two sigma.
+# made. Their error bars are about right: errors are two sigma at the most.
 #
 # ## What the potential has never seen
 #
@@ -277,9 +277,10 @@ _ = axes.legend(loc="upper right")
 # %% [markdown]
 # **How to read it.** The axis is logarithmic. Where the bars of a pair are equally long
 # the potential knew how wrong it was. The farther a family is from the training set (the
-# larger its grade), the larger the errors, and the more of them the error bars miss. The
-# grade needs no label at all: it is what you look at before you run. Strong rattling is
-# far outside: atoms come closer to each other than in any training cell.
+# larger its grade), the larger the errors, and beyond a grade of 3 the error bars miss
+# most of them. The grade needs no label at all: it is what you look at before you run.
+# Strong rattling is far outside: atoms come closer to each other than in any training
+# cell.
 #
 # ## Labels for the sake of a property
 #
@@ -292,7 +293,7 @@ _ = axes.legend(loc="upper right")
 #    \qquad p \text{ known with variance } \tau^2 .$$
 #
 # Nothing is said about which structures are slabs, and no value of a label is needed: the
-# neighbourhoods that it holds are enough. Beside it, the same number of labels by lot.
+# neighbourhoods that it holds are enough. Beside it, the same number of labels at random.
 
 
 # %%
@@ -347,7 +348,7 @@ def learn(seed, chooses):
 
 strategies = {
     "for the surface": lambda m, pool, p, rng: most_telling(m, pool, [p], [0.001]),
-    "by lot": lambda m, pool, p, rng: rng.choice(len(pool), 4, replace=False),
+    "random": lambda m, pool, p, rng: rng.choice(len(pool), 4, replace=False),
 }
 curves = {
     name: 1e3 * np.array([learn(seed, chooses) for seed in range(SEEDS)])
@@ -375,10 +376,10 @@ _ = axes.legend(loc="lower left")
 # %% [markdown]
 # **How to read it.** Lines are means over the seeds, small dots single runs, dashes what
 # the fits said of themselves. Chosen for the surface, the first four labels are slabs,
-# and the surface energy is known at once; by lot one has to wait until a slab comes up.
+# and the surface energy is known at once; at random one has to wait until a slab comes up.
 # Nothing was asked of other properties, and nothing is promised about them. Once slabs
-# are in the training set the bar as fitted is far too wide, as it was for elastic
-# constants: from then on the calibrated one is the one to quote.
+# are in the training set the bar as fitted is far too wide (for elastic constants it is too
+# narrow, try it): the calibrated one is the one to quote.
 #
 # ## Exercise
 #

@@ -187,11 +187,14 @@ def run(name, kill_at=None):
     words = ["run", str(folder / "campaign.yaml"), "--dir", str(folder / name)]
     command = [sys.executable, "-c", "from mfal.cli import main; main()", *words]
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **streams) as process:
+    plain = {k: v for k, v in os.environ.items() if "COLOR" not in k}  # one line each
+    last = ""
+    with subprocess.Popen(command, env=plain, **streams) as process:
         for line in process.stderr:
             if kill_at is not None and kill_at in line:
                 process.send_signal(signal.SIGTERM)
-            last = line
+                kill_at = None  # once
+            last = line if line.strip() else last
     print(f"{name}: exit code {process.returncode}, {last.strip()}")
 
 

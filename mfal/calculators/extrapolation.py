@@ -27,12 +27,18 @@ LEFT_OUT = 128
 
 
 class ExtrapolationMonitor:
-    """Judges structures by how far each measure lies beyond its threshold.
+    r"""Judges structures by how far each measure lies beyond its threshold.
 
     "force sigma" (eV/A): the epistemic standard deviation of the force on an atom, as
-    the calculator gives it. "mahalanobis", "leverage", "grade": distance of the atom's
-    environment (of a whole molecule, for an exact potential) to the training set's, see
-    `mfal.models.training_environments`. Make one with `ExtrapolationMonitor.of`.
+    the calculator gives it. The others tell how far the atom's environment x (of a whole
+    molecule, for an exact potential) is from those of the training set, X:
+    "mahalanobis", :math:`\sqrt{(x - m)^T C^{-1} (x - m)}` with their mean and covariance;
+    "leverage", :math:`x^T (X^T X + λ)^{-1} x`; "grade", :math:`\max |x A^{-1}|` with the
+    rows A of X of largest volume. The grade of a finding is the measure over its
+    threshold (of leverage, a square, the root of that).
+    Make one with `ExtrapolationMonitor.of`.
+
+    Source: Podryabinkin & Shapeev (2017), Comput. Mater. Sci. 140, 171, for the grade.
 
     Raises:
         ValueError: no threshold, or one of an unknown measure.

@@ -61,7 +61,12 @@ CODES_WITHOUT_ELECTRONS = ("emt", "replay", "python")  # multiplicity is not the
 
 
 class CampaignConfig(Section):
-    """All of a campaign; see tutorials/campaigns/ethanol.yaml for each key."""
+    """All of a campaign: every key of the YAML file, as `mfal init` comments them.
+
+    Raises:
+        ValidationError: (of pydantic) a key that is unknown, missing or out of range;
+            `load_campaign` makes one line of it, a `ConfigError`.
+    """
 
     name: Annotated[str, Field(min_length=1)] = "campaign"
     seed: NonNegativeInt = 0

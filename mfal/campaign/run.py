@@ -24,6 +24,12 @@ def run_campaign(
     """Runs the campaign of a YAML file, or resumes it if the directory holds it.
 
     The directory is `campaigns/NAME` unless one is given. Returns it with the results.
+
+    Raises:
+        ConfigError: a YAML file that is no campaign, or not the one in the directory.
+        CampaignLocked: another process drives it.
+        Paused: it was asked to stop, or waits for labels by hand; it can be resumed.
+        TooManyFailures: more labels were given up than the configuration allows.
     """
     from mfal.campaign.campaign import Campaign
 

@@ -22,7 +22,15 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True)
 class ConformalIntervals:
-    """Sorted scores of labels that the model has not seen.
+    r"""Sorted scores |r| / s of n labels that the model has not seen, and intervals.
+
+    .. math:: \mu \mp q s, \qquad q = \text{score of rank } \lceil (n + 1) c \rceil
+
+    An exchangeable new label is inside with a probability of at least c, the coverage.
+    Residuals and sigmas are in one unit, q has none.
+
+    Source: Vovk, Gammerman, Shafer (2005), section 2.2; Angelopoulos & Bates (2021),
+    eq. 1 and section 2.3.2.
 
     >>> intervals = ConformalIntervals.of(np.arange(-9.0, 10.0), np.ones(19))
     >>> intervals.factor(0.9)  # the 18th of 19

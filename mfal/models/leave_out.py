@@ -50,7 +50,13 @@ class LeftOut:
 def leave_one_out(
     model: ExactPotential, level: str | None = None, *, mode: str = "standalone"
 ) -> LeftOut:
-    """Residuals of every label of a level, each without its own configuration.
+    r"""Residuals of every label of a level, each without its own configuration.
+
+    .. math:: y_c - \mu_{-c} = S_c α_c, \qquad Σ_{-c} = S_c = ([K^{-1}]_{cc})^{-1},
+        \qquad α = K^{-1} y
+
+    Energies are in eV, forces in eV/A; hyperparameters are kept. Source: Rasmussen &
+    Williams (2006), eqs. 5.10-5.12, for blocks.
 
     "standalone" leaves out the labels of the configuration at all levels; "at_hand"
     keeps those below `level`, as in deployment with the low level at hand, and takes

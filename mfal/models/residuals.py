@@ -99,7 +99,10 @@ def residuals_of(
     structures: Sequence[Atoms],
     level: str,
 ) -> dict[str, Residuals]:
-    """The residuals of predictions of structures whose labels are known.
+    """The residuals of predictions of structures whose labels are known, by quantity.
+
+    Label minus prediction (energies per atom in eV, forces in eV/A), with the sigma of a
+    label, the structure and the species of each number.
 
     Raises:
         ValueError: not one label per structure.
@@ -131,6 +134,8 @@ def left_out_residuals(
     model: Potential, *, mode: str = "standalone"
 ) -> dict[str, Residuals]:
     """The residuals of the labels of the highest level, each without its structure.
+
+    By quantity, as `residuals_of` gives them.
 
     With the sigmas of labels as the model recalibrates them for this way of deployment
     ("standalone" or "at_hand"). Of a sparse potential those that are kept for it.

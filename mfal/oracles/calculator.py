@@ -27,6 +27,12 @@ class OracleCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
+        """ASE's protocol: all properties of the structure, eV and A.
+
+        Raises:
+            ValueError: no structure.
+            OracleError: see the class.
+        """
         if atoms is None:
             raise ValueError("give the structure to be calculated")
         super().calculate(atoms, properties, system_changes)

@@ -43,6 +43,7 @@ class Examination:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing failed."""
         return not self.failures
 
     @property

@@ -96,10 +96,12 @@ class LabelRequest:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
+        """The request as JSON, for a worker that shares no memory."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "LabelRequest":
+        """The request that `to_json` wrote."""
         values = json.loads(text)
         values["fidelity"] = fidelity_from(values["fidelity"])
         for name in ("positions", "cell"):
@@ -179,6 +181,7 @@ class LabelResult:
         )
 
     def to_json(self) -> str:
+        """The result as JSON with the hash of its content."""
         values: dict[str, Any] = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self)
         }
