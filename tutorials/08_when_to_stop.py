@@ -192,7 +192,7 @@ print(replay(rules["accurate & calibrated, twice"])[1].reason)
 # The condition on calibration speaks of forces at once and of energies only from the
 # number of geometries on at which chance alone would keep them within it ($0.31/\sqrt n$
 # for an ECE of $n$ independent numbers). Once they count, the third rule waits for them,
-# too: the forces were calibrated long before.
+# too: forces alone would have been calibrated at 56 labels.
 #
 # The rule on outliers is the strict one: `largest_residual` is the largest error over its
 # own sigma. Of a thousand Gaussian residuals the largest is about 3.3; ours is beyond,
