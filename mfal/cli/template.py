@@ -75,6 +75,7 @@ acquisition:
 execution:
   workers: 2                # labels at once
   timeout: 600              # s per label
+  # memory: 4               # GiB per label in the workers of mfal
   max_attempts: 2
   max_failed_fraction: 0.3  # the campaign stops above this
   # allowed_modules: [mace] # of which `code: python` may name a factory

@@ -58,7 +58,7 @@ def opened(tmp_path):
 def label(opened, tmp_path):
     """Labels step 1; returns what the executor was asked for and what was told."""
 
-    def run(outcome, *, stop=None, within_budget=lambda: True, **execution):
+    def run(outcome, *, stop=None, within_budget=lambda label: True, **execution):
         executor, told = Scripted(outcome), []
         arguments = (
             opened,
@@ -150,7 +150,7 @@ def test_attempts_go_on_from_where_they_were(opened, label):
 def test_without_a_budget_there_is_no_second_attempt(opened, label):
     label(
         lambda r: "crashed" if r.label_id == "label-3" else "fine",
-        within_budget=lambda: False,
+        within_budget=lambda label: False,
     )
     stored = opened.label(3)
     assert (stored.state, stored.attempts, stored.cpu_seconds) == (
