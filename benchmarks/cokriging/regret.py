@@ -145,7 +145,13 @@ def figure(document: Mapping[str, Any]) -> Figure:
                 ]
                 low, middle, high = _sorted_quartiles(np.array(regrets))
                 colour = COLOURS[name]
-                axes.plot(costs, middle, STYLES[name], color=colour, label=NAMES[name])
+                axes.plot(
+                    costs,
+                    middle,
+                    linestyle=STYLES[name],
+                    color=colour,
+                    label=NAMES[name],
+                )
                 axes.fill_between(costs, low, high, color=colour, alpha=0.15, lw=0)
             axes.set_title(found["title"], loc="left", fontweight="bold")
             axes.set_xlabel(f"cost ({found['unit']})")
