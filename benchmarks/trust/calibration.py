@@ -11,7 +11,7 @@ from benchmarks.reference_data import reference_data
 from mfal import Fidelity, LabelledDataset, read_extxyz
 from mfal.data.joining import joined
 from mfal.models import ExactPotential, SparsePotential, calibrated, calibrated_weights
-from mfal.models.calibration import NOMINAL, Recalibration
+from mfal.models.calibration import NOMINAL, Recalibration, calibration_error
 from mfal.models.calibration_curves import area_of_gaps, summary
 from mfal.models.conformal import ConformalIntervals
 from mfal.models.leave_out import leave_one_out
@@ -129,7 +129,7 @@ def chance(n_known: int, n_new: int, draws: int = 2000) -> dict[str, float]:
     for _ in range(draws):
         own = ConformalIntervals(rng.random(n_known))
         shares = own.coverage(rng.random(n_new), np.ones(n_new), NOMINAL)
-        found.append(np.abs(shares - NOMINAL).mean())
+        found.append(calibration_error(shares))
     return {"mean": float(np.mean(found)), "high": float(np.quantile(found, 0.95))}
 
 
@@ -147,7 +147,7 @@ def _of_quantiles(own: ConformalIntervals, test: Residuals) -> dict[str, Any]:
     return {
         "coverage_68": float(shares[-2]),
         "coverage_95": float(shares[-1]),
-        "ece": float(np.abs(curve - NOMINAL).mean()),
+        "ece": calibration_error(curve),
         "miscalibration_area": area_of_gaps(gaps, np.concatenate([[0], NOMINAL, [1]])),
         "curve": {"nominal": NOMINAL.tolist(), "empirical": curve.tolist()},
         **lucky,

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmarks.markdown import table
 from benchmarks.trust.excursion import LIMIT, outcome
+from mfal.models.calibration import calibration_error
 
 KINDS = ("raw", "calibrated", "quantiles")
 
@@ -41,7 +44,7 @@ def calibration(sets: Mapping[str, Any]) -> str:
                 [
                     *(name, level, quantity, kind),
                     *(f"{100 * m[f'coverage_{p}']:.0f} %" for p in (68, 95)),
-                    f"{_ece(m['curve']):.3f}",
+                    f"{_of_all_splits(m['curve']):.3f}",
                     f"{m['ece']:.3f}",
                     _chance(m.get("chance")),
                     f"{m['miscalibration_area']:.3f}",
@@ -52,11 +55,8 @@ def calibration(sets: Mapping[str, Any]) -> str:
     return table(heads, rows)
 
 
-def _ece(curve: Mapping[str, Sequence[float]]) -> float:
-    """Of the curve of all splits together."""
-    pairs = zip(curve["nominal"], curve["empirical"], strict=True)
-    gaps = [abs(held - promised) for promised, held in pairs]
-    return sum(gaps) / len(gaps)
+def _of_all_splits(curve: Mapping[str, Sequence[float]]) -> float:
+    return calibration_error(np.array(curve["empirical"]), np.array(curve["nominal"]))
 
 
 def _chance(ece: Mapping[str, float] | None) -> str:

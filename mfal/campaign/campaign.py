@@ -31,6 +31,7 @@ from mfal.campaign.learning import LEARNING, HeldOut, held_levels, learn, recali
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.lock import CampaignLock
 from mfal.campaign.notices import notices
+from mfal.campaign.reader import Books
 from mfal.campaign.records import (
     BUDGETED,
     OPEN,
@@ -321,7 +322,7 @@ class Campaign:
         """
         if phase not in LEARNING:
             return True
-        ledger = Ledger(self.config, self.store)
+        ledger = Ledger(self.config, Books(self.store.entries()))
         limit = self.plan.get("budget", ledger.limit)
         return ledger.committed(label) <= limit * (1 + 1e-9)
 

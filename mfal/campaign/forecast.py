@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtrit
 
 from mfal.campaign.forecast_words import of_errors, of_labels, of_validation
 from mfal.campaign.reader import LabelEntry
@@ -121,8 +122,6 @@ def extrapolated(
     slope = float(centred @ y) / spread
     residual = y - y.mean() - slope * centred
     s = math.sqrt(float(residual @ residual) / (k - 2))
-    from scipy.special import stdtrit  # it takes long, and `mfal status` is short
-
     quantile = float(stdtrit(k - 2, 0.5 + 0.5 * CONFIDENCE))
     if slope + quantile * s / math.sqrt(spread) >= 0:
         return (

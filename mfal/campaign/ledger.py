@@ -52,25 +52,14 @@ class Ledger:
         names = [level.name for level in self.config.levels]
         entries = self.store.entries(purposes=BUDGETED)  # steps rise
         charged = self._charged(entries)
-        of_step: dict[int, dict[str, list[float]]] = {}
-        for entry, cost in zip(entries, charged, strict=True):
-            of_level = of_step.setdefault(entry.step, {})
-            of_level.setdefault(entry.level, []).append(cost)
-        sums = {
-            step: {name: math.fsum(costs) for name, costs in of_level.items()}
-            for step, of_level in of_step.items()
-        }
-        numbers = list(sums)
-        return [
-            {
-                name: math.fsum(
-                    sums[s].get(name, 0.0)
-                    for s in numbers[: bisect_right(numbers, step)]
-                )
-                for name in names
-            }
-            for step in steps
-        ]
+        found, so_far, begin = [], dict.fromkeys(names, 0.0), 0
+        for step in steps:
+            end = bisect_right(entries, step, lo=begin, key=lambda x: x.step)
+            for entry, cost in zip(entries[begin:end], charged[begin:end], strict=True):
+                so_far[entry.level] += cost
+            found.append(dict(so_far))
+            begin = end
+        return found
 
     def _charged(self, entries: Sequence[LabelEntry]) -> list[float]:
         """The cost of all attempts of each label in the ledger's unit."""

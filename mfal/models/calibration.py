@@ -25,6 +25,16 @@ def coverage(
     return share if np.ndim(nominal) else float(share[0])
 
 
+def calibration_error(
+    share: Float[np.ndarray, " p"], nominal: Float[np.ndarray, " p"] = NOMINAL
+) -> float:
+    """ECE: the mean gap between the shares that intervals hold and their nominal ones.
+
+    Source: Kuleshov, Fenner, Ermon (2018), ICML.
+    """
+    return float(np.abs(share - nominal).mean())
+
+
 def metrics(
     residual: Float[np.ndarray, " n"], sigma: Float[np.ndarray, " n"]
 ) -> dict[str, float]:
@@ -52,7 +62,7 @@ def metrics(
         "nll": float((0.5 * z**2 + np.log(sigma) + 0.5 * math.log(2 * math.pi)).mean()),
         "coverage_68": float(coverage(residual, sigma, 0.68)),
         "coverage_95": float(coverage(residual, sigma, 0.95)),
-        "ece": float(np.abs(coverage(residual, sigma, NOMINAL) - NOMINAL).mean()),
+        "ece": calibration_error(np.asarray(coverage(residual, sigma, NOMINAL))),
         "z_std": float(np.sqrt(np.square(z).mean())),
     }
 

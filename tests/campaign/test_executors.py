@@ -15,6 +15,7 @@ from ase.build import bulk
 from faulty_codes import ended
 from small_campaigns import DECLARED, bought, gains, run, small_config, write_labels
 
+from benchmarks.local_dask import local_client
 from mfal import Fidelity
 from mfal.campaign import Campaign, Paused
 from mfal.campaign import campaign as campaign_module
@@ -30,24 +31,8 @@ ALLOWED = ("faulty_codes",)
 @pytest.fixture(scope="module")
 def client():
     """Two workers of one thread; a task that kills its worker is not tried again."""
-    distributed = pytest.importorskip("distributed", reason="needs mfal[dask]")
-    import dask
-
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.multiprocessing-method": "spawn",
-        "distributed.admin.tick.limit": "1h",  # no complaints of a busy machine
-    }
-    with (
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            silence_logs=50,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    pytest.importorskip("distributed", reason="needs mfal[dask]")
+    with local_client(2) as client:
         yield client
 
 
