@@ -57,6 +57,18 @@ def test_declared_costs_take_the_place_of_seconds(ledger):
     assert found.spent(purposes=("validation",)) == 10.0
 
 
+@pytest.mark.parametrize("costs", [None, DECLARED], ids=["measured", "declared"])
+def test_what_was_spent_by_each_step_is_told_from_one_look(ledger, costs):
+    found = ledger(highest_labels=7, costs=costs)
+    steps = [0, 1, 1, 2, 5]
+    wanted = [
+        {name: found.spent(name, up_to_step=step) for name in ("low", "high")}
+        for step in steps
+    ]
+    assert found.spent_by_step(steps) == wanted
+    assert wanted[1] != wanted[3]
+
+
 @pytest.mark.parametrize("retry", [True, False])
 def test_every_attempt_that_ended_is_charged_and_one_that_runs_is_not(ledger, retry):
     measured, declared = (
