@@ -1,9 +1,10 @@
 """results.json: everything about a campaign in one document, made from its store."""
 
+import itertools
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from mfal.campaign.baseline_words import verdicts
 from mfal.campaign.config import CampaignConfig
 from mfal.campaign.forecast import forecast, pool_counts
 from mfal.campaign.ledger import Ledger
-from mfal.campaign.reader import Books, LabelEntry, StoreReader
+from mfal.campaign.reader import LabelEntry, StoreReader, Tally
 from mfal.campaign.records import BUDGETED, StoredStep
 from mfal.campaign.stopping_rule import standing, state_of
 
@@ -28,8 +29,8 @@ def results_document(
     known yet is null. `bought`: with the list of all labels, which can be long.
     """
     plan = json.loads(store.meta("plan") or "null")
-    labels, steps = store.entries(), store.steps()
-    ledger = Ledger(config, Books(labels))
+    tallies, steps = store.tallies(), store.steps()
+    ledger, labels = Ledger(config, tallies), tallies.rows
     names = [level.name for level in config.levels]
     known = store.meta("system")
     system = system_of(config) if known is None else json.loads(known)
@@ -90,8 +91,9 @@ def results_document(
         "n_labels": {name: counts.get(name, {}) for name in names},
         "n_labels_outside": {
             name: sum(
-                x.level == name and x.state == "done" and x.purpose not in BUDGETED
+                x.n_labels
                 for x in labels
+                if x.level == name and x.state == "done" and x.purpose not in BUDGETED
             )
             for name in names
         },
@@ -105,9 +107,7 @@ def results_document(
         "verdict": verdicts(rows, used),
         "rho": _last(store, "rho"),
         "rho_standard_error": _last(store, "rho_standard_error"),
-        "failures": [
-            _failure(x) for x in labels if x.state in ("failed", "quarantined")
-        ],
+        "failures": [_failure(x) for x in store.given_up()],
         "events": store.event_counts(),
         "notices": next(
             (
@@ -128,8 +128,8 @@ def results_document(
                 "gain_per_cost": x.gain_per_cost,
                 "cost": x.cpu_seconds,
             }
-            for x in labels
-            if bought and x.state == "done"
+            for x in (store.entries() if bought else ())
+            if x.state == "done"
         ],
         "execution": {
             "workers": config.execution.workers,
@@ -151,25 +151,25 @@ def system_of(config: CampaignConfig) -> dict[str, Any]:
 
 def _learning_curve(
     steps: Sequence[StoredStep],
-    labels: Sequence[LabelEntry],
+    labels: Sequence[Tally],
     ledger: Ledger,
     names: list[str],
 ) -> list[dict[str, Any]]:
     fitted = [step for step in steps if "fit" in step.info]
     done = [x for x in labels if x.state == "done" and x.purpose in BUDGETED]
-    when = {name: [x.step for x in done if x.level == name] for name in names}  # rising
     gains: dict[int, float] = {}
     for x in done:
         if x.gain_per_cost is not None:
             gains[x.step] = max(gains.get(x.step, -math.inf), x.gain_per_cost)
     spent = ledger.spent_by_step([step.step for step in fitted])
+    n_done = {name: _numbers([x for x in done if x.level == name]) for name in names}
     return [
         {
             "step": step.step,
             "phase": step.phase,
             "cost": sum(per_level.values()),
             "spent_per_level": per_level,
-            "n_labels": {n: bisect_right(when[n], step.step) for n in names},
+            "n_labels": {name: n_done[name](step.step) for name in names},
             "loo": step.info["loo"],
             "loo_mode": step.info["loo_mode"],
             "heldout": step.info["heldout"],
@@ -179,6 +179,13 @@ def _learning_curve(
         }
         for step, per_level in zip(fitted, spent, strict=True)
     ]
+
+
+def _numbers(done: Sequence[Tally]) -> Callable[[int], int]:
+    """Number of labels up to a step."""
+    steps = [x.step for x in done]  # rising
+    total = [0, *itertools.accumulate(x.n_labels for x in done)]
+    return lambda step: total[bisect_right(steps, step)]
 
 
 def _levels_left(store: StoreReader) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 
 from mfal.campaign.forecast_words import of_errors, of_labels, of_validation
-from mfal.campaign.reader import LabelEntry
+from mfal.campaign.reader import LabelEntry, Tally
 from mfal.campaign.records import OPEN, StoredLabel
 
 FEWEST_STEPS = 4
@@ -87,16 +87,19 @@ def forecast(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pool_counts(
-    roles: Mapping[str, int], labels: Sequence[StoredLabel | LabelEntry]
+    roles: Mapping[str, int], labels: Sequence[StoredLabel | LabelEntry | Tally]
 ) -> dict[str, Any]:
     """`document["pool"]`: candidates, and validation labels that are open, by level.
 
     `roles` are numbers of structures of the pool.
     """
-    waiting = (x for x in labels if x.purpose == "validation" and x.state in OPEN)
+    waiting: Counter[str] = Counter()
+    for x in labels:
+        if x.purpose == "validation" and x.state in OPEN:
+            waiting[x.level] += x.n_labels
     return {
         "candidates": roles.get("candidate", 0),
-        "validation_open": dict(Counter(x.level for x in waiting)),
+        "validation_open": dict(waiting),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mfal.acquisition import CostEstimate, estimate_cost
 from mfal.campaign.config import CampaignConfig, ConfigError
-from mfal.campaign.reader import Books, LabelEntry, StoreReader
+from mfal.campaign.reader import Books, LabelEntry, StoreReader, Tallies, Tally
 from mfal.campaign.records import BUDGETED, StoredLabel
 
 
@@ -16,11 +16,12 @@ class Ledger:
     """Costs of a campaign in one unit: measured CPU seconds, or declared costs.
 
     Failed attempts are charged. Validation is bought outside the budget. `store` is
-    asked at each question; give its `Books` for many questions about one moment.
+    asked at each question; give its `Books` for many questions about one moment, or its
+    `Tallies`, whose sums are those of `Books` to rounding.
     """
 
     config: CampaignConfig
-    store: StoreReader | Books
+    store: StoreReader | Books | Tallies
 
     @property
     def unit(self) -> str:
@@ -38,6 +39,7 @@ class Ledger:
         up_to_step: int | None = None,
     ) -> float:
         """What was charged at a level (or all), for these purposes."""
+        entries: Sequence[LabelEntry | Tally]
         entries = self.store.entries(level, purposes)
         if up_to_step is not None:
             entries = [x for x in entries if x.step <= up_to_step]
@@ -50,25 +52,27 @@ class Ledger:
         the labels.
         """
         names = [level.name for level in self.config.levels]
+        entries: Sequence[LabelEntry | Tally]
         entries = self.store.entries(purposes=BUDGETED)  # steps rise
         charged = self._charged(entries)
         found, so_far, begin = [], dict.fromkeys(names, 0.0), 0
         for step in steps:
             end = bisect_right(entries, step, lo=begin, key=lambda x: x.step)
-            for entry, cost in zip(entries[begin:end], charged[begin:end], strict=True):
-                so_far[entry.level] += cost
+            for i in range(begin, end):
+                so_far[entries[i].level] += charged[i]
             found.append(dict(so_far))
             begin = end
         return found
 
-    def _charged(self, entries: Sequence[LabelEntry]) -> list[float]:
+    def _charged(self, entries: Sequence[LabelEntry | Tally]) -> list[float]:
         """The cost of all attempts of each label in the ledger's unit."""
         declared = self._declared
         if declared is None:
             return [entry.cpu_seconds for entry in entries]
         # an attempt that is running is charged when it ends
         return [
-            declared[x.level] * (x.attempts - (x.state == "running")) for x in entries
+            declared[x.level] * (x.attempts - x.n_labels * (x.state == "running"))
+            for x in entries
         ]
 
     def estimates(self, up_to_step: int | None = None) -> dict[str, CostEstimate]:
@@ -84,12 +88,7 @@ class Ledger:
             }
         found = {}
         for level in self.config.levels:
-            costs = [
-                label.cpu_seconds
-                for label in self.store.entries(level.name)
-                if label.state == "done"
-                and (up_to_step is None or label.step <= up_to_step)
-            ]
+            costs = self.store.costs(level.name, up_to_step)
             if costs and not all(cost > 0 for cost in costs):
                 raise ConfigError(
                     f"budget: labels of level {level.name!r} carry no cost: declare "
@@ -112,6 +111,7 @@ class Ledger:
         Open are labels that run and those that were not tried yet; other failed ones
         wait. A level without a label that is done costs what the attempts here did.
         """
+        assert not isinstance(self.store, Tallies)  # single labels are asked for
         estimates = self.estimates()
 
         def expected(level: str) -> float:

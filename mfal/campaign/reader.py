@@ -4,10 +4,10 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mfal.campaign.database import StoreError, open_database
 from mfal.campaign.records import (
@@ -43,6 +43,51 @@ class LabelEntry(NamedTuple):
     error_message: str | None
     requested_at: str
 
+    @property
+    def n_labels(self) -> int:
+        """One, as `Tally` has more."""
+        return 1
+
+
+class Tally(NamedTuple):
+    """The labels of one step, level, purpose and state, added up.
+
+    `gain_per_cost` is the largest, `requested_at` the first.
+    """
+
+    step: int
+    level: str
+    purpose: str
+    state: str
+    n_labels: int
+    attempts: int
+    wall_seconds: float
+    cpu_seconds: float
+    gain_per_cost: float | None
+    requested_at: str
+
+
+_Entry = TypeVar("_Entry", LabelEntry, Tally)
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """The books of a store at one moment, added up: fast whatever their length."""
+
+    rows: list[Tally]
+    paid: Mapping[str, list[tuple[int, float]]]
+
+    def entries(
+        self, level: str | None = None, purposes: Sequence[str] | None = None
+    ) -> list[Tally]:
+        """Those of a level and of some purposes; `None` is any."""
+        return _selected(self.rows, level, purposes)
+
+    def costs(self, level: str, up_to_step: int | None = None) -> list[float]:
+        """CPU seconds of the labels of a level that are done, up to a step."""
+        last = math.inf if up_to_step is None else up_to_step
+        return [cost for step, cost in self.paid.get(level, []) if step <= last]
+
 
 @dataclass(frozen=True)
 class Books:
@@ -54,12 +99,11 @@ class Books:
         self, level: str | None = None, purposes: Sequence[str] | None = None
     ) -> list[LabelEntry]:
         """Those of a level and of some purposes; `None` is any."""
-        return [
-            x
-            for x in self.labels
-            if (level is None or x.level == level)
-            and (purposes is None or x.purpose in purposes)
-        ]
+        return _selected(self.labels, level, purposes)
+
+    def costs(self, level: str, up_to_step: int | None = None) -> list[float]:
+        """CPU seconds of the labels of a level that are done, up to a step."""
+        return _costs(self.entries(level), up_to_step)
 
 
 class StoreReader:
@@ -146,6 +190,36 @@ class StoreReader:
         )
         return list(map(LabelEntry._make, rows))
 
+    def given_up(self) -> list[LabelEntry]:
+        """The labels that failed for good or are quarantined, as `entries` has them."""
+        where, values = _where(state=("failed", "quarantined"))
+        query = f"SELECT {', '.join(LabelEntry._fields)} FROM labels {where}"
+        rows = self._rows(f"{query} ORDER BY step, rank", *values)
+        return [LabelEntry(*row) for row in rows]
+
+    def tallies(self) -> Tallies:
+        """Sums over the labels of each step, level, purpose and state, by step."""
+        rows = self._rows(
+            "SELECT step, level, purpose, state, count(*), sum(attempts), "
+            "sum(wall_seconds), sum(cpu_seconds), max(gain_per_cost), "
+            "min(requested_at) FROM labels GROUP BY step, level, purpose, state "
+            "ORDER BY step, min(rank)"
+        )
+        paid: dict[str, list[tuple[int, float]]] = {}
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        for level in {row["level"] for row in rows}:
+            cursor.execute(
+                "SELECT step, cpu_seconds FROM labels WHERE level = ? AND state = 'done'",
+                [level],
+            )
+            paid[level] = cursor.fetchall()
+        return Tallies([Tally(*row) for row in rows], paid)
+
+    def costs(self, level: str, up_to_step: int | None = None) -> list[float]:
+        """CPU seconds of the labels of a level that are done, up to a step."""
+        return _costs(self.entries(level), up_to_step)
+
     def versions(self) -> dict[str, str]:
         """Versions of what labelled, by name; of two the one that was asked for last."""
         rows = self._rows(
@@ -224,6 +298,22 @@ class StoreReader:
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
+
+
+def _costs(entries: Sequence[LabelEntry], up_to_step: int | None) -> list[float]:
+    last = math.inf if up_to_step is None else up_to_step
+    return [x.cpu_seconds for x in entries if x.state == "done" and x.step <= last]
+
+
+def _selected(
+    entries: list[_Entry], level: str | None, purposes: Sequence[str] | None
+) -> list[_Entry]:
+    return [
+        x
+        for x in entries
+        if (level is None or x.level == level)
+        and (purposes is None or x.purpose in purposes)
+    ]
 
 
 def _where(**columns: str | int | Sequence[str] | None) -> tuple[str, list[Any]]:

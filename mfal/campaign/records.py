@@ -72,6 +72,11 @@ class StoredLabel:
     finished_at: str | None
     result: Label | None
 
+    @property
+    def n_labels(self) -> int:
+        """One, as a tally of labels has more."""
+        return 1
+
 
 @dataclass(frozen=True)
 class StoredStep:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mfal.campaign.reader import LabelEntry
+from mfal.campaign.reader import LabelEntry, Tally
 from mfal.campaign.records import StoredLabel, StoredStep
 from mfal.campaign.stopping import (
     BudgetSpent,
@@ -54,7 +54,7 @@ def stopping_rule(sections: Sequence[StoppingConfig]) -> Rule:
 
 def state_of(
     steps: Sequence[StoredStep],
-    labels: Sequence[StoredLabel | LabelEntry],
+    labels: Sequence[StoredLabel | LabelEntry | Tally],
     *,
     left: float,
     cheapest: float | None,

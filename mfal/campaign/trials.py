@@ -16,6 +16,7 @@ from mfal.campaign.learning import HeldOut
 from mfal.campaign.paired_errors import Errors, joined, structure_errors
 from mfal.data import LabelledDataset
 from mfal.models.exact import ExactPotential
+from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.storage import Potential
 from mfal.models.weight_potential import WeightPotential
 
@@ -37,6 +38,9 @@ class Trials:
     seed: int
     engine: Engine | None
     known: dict[tuple[str, str, int], Tested] = field(default_factory=dict)
+    starts: dict[int, Hyperparameters] = field(default_factory=dict)
+    """By the number of labels: the first fit of the highest level alone, at which the
+    fits of others begin."""
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -112,10 +116,16 @@ class Trials:
         if isinstance(self.model, WeightPotential):
             assert self.engine is not None  # only the exact model can do without
             return self.engine.fit(dataset, start=None, hold_below=0, reuse=None)
-        group = self.model.permutations.tolist()
-        return ExactPotential.fit(
-            dataset, permutations=group, seed=self.seed, restarts=0
+        start = self.starts.get(len(dataset))
+        model = ExactPotential.fit(
+            dataset,
+            permutations=self.model.permutations.tolist(),
+            start=start,
+            seed=self.seed,
+            restarts=0,
         )
+        self.starts.setdefault(len(dataset), model.hyperparameters)
+        return model
 
     def _joint(self, dataset: LabelledDataset) -> Potential:
         """The joint model; of an exact one the levels below the highest are held."""

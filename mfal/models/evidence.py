@@ -181,26 +181,25 @@ def rho_standard_error(
     """Standard errors of rho from the curvature of the log posterior at its maximum.
 
     Laplace's approximation over all hyperparameters that are not at a bound; the
-    Hessian is made from differences of gradients, one per hyperparameter.
+    Hessian is made from differences of gradients, one per free hyperparameter.
 
     Source: MacKay (2003), Information Theory, Inference, and Learning Algorithms, ch. 27.
     """
     buffer = torch.empty(len(observations), len(observations), dtype=torch.float64)
     negative = _Objective(observations, products, prior, buffer).at(optimum)
     x = ((optimum.to_vector() - prior.mean) / prior.deviation).detach().numpy()
-    _, centre = negative(x)
-    hessian = np.empty((len(x), len(x)))
-    for i in range(len(x)):
-        moved = x.copy()
-        moved[i] += step
-        hessian[i] = (negative(moved)[1] - centre) / step
-    hessian = 0.5 * (hessian + hessian.T)
     low = ((prior.low - prior.mean) / prior.deviation).numpy()
     high = ((prior.high - prior.mean) / prior.deviation).numpy()
-    free = (x > low + 1e-6) & (x < high - 1e-6)
-    values, vectors = np.linalg.eigh(hessian[np.ix_(free, free)])
+    free = np.flatnonzero((x > low + 1e-6) & (x < high - 1e-6))
+    _, centre = negative(x)
+    hessian = np.empty((len(free), len(free)))
+    for row, i in enumerate(free):
+        moved = x.copy()
+        moved[i] += step
+        hessian[row] = (negative(moved)[1] - centre)[free] / step
+    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
     values = np.maximum(values, 1.0)  # the prior alone has curvature one
-    covariance = np.zeros_like(hessian)
+    covariance = np.zeros((len(x), len(x)))
     covariance[np.ix_(free, free)] = vectors / values @ vectors.T
     n = optimum.n_levels
     variance = np.diag(covariance)[2 * n : 3 * n - 1]

@@ -1,5 +1,7 @@
 """The budget: every attempt is charged, validation is not, nothing is charged twice."""
 
+from dataclasses import replace
+
 import pytest
 from small_campaigns import DECLARED, small_config, write_labels
 from stored_campaign import pool, result
@@ -67,6 +69,24 @@ def test_what_was_spent_by_each_step_is_told_from_one_look(ledger, costs):
     ]
     assert found.spent_by_step(steps) == wanted
     assert wanted[1] != wanted[3]
+
+
+@pytest.mark.parametrize("costs", [None, DECLARED], ids=["measured", "declared"])
+def test_tallies_tell_what_the_store_tells(ledger, costs):
+    found = ledger(highest_labels=7, costs=costs)
+    fail(ledger.store, 3, 33.0, retry=True)
+    ledger.store.start(6)  # runs: its attempt is not charged yet
+    added_up = replace(found, store=ledger.store.tallies())
+    for ask in (
+        lambda x: x.spent(),
+        lambda x: x.spent("low"),
+        lambda x: x.spent(purposes=("validation",)),
+        lambda x: x.spent(up_to_step=1),
+        lambda x: x.spent_by_step([0, 1, 2]),
+        lambda x: x.estimates(),
+        lambda x: x.estimates(up_to_step=1),
+    ):
+        assert ask(added_up) == ask(found)
 
 
 @pytest.mark.parametrize("retry", [True, False])
