@@ -145,6 +145,8 @@ class CampaignConfig(Section):
                 level.quantities,
                 self.system.charge,
                 self.system.multiplicity,
+                level.largest_force,
+                level.energy_window,
             )
             for level in self.levels
         )
@@ -172,6 +174,10 @@ class CampaignConfig(Section):
         for key in ("allowed_modules", "asynchronous", "memory"):
             if not data["execution"][key]:
                 del data["execution"][key]
+        for level in data["levels"]:
+            for key in ("largest_force", "energy_window"):
+                if level[key] == LevelConfig.model_fields[key].default:
+                    del level[key]
         holders = [data["system"], data["pool"], *(v["oracle"] for v in data["levels"])]
         for holder in holders:
             for key in {"file", "path"} & set(holder):

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from mfal.campaign.sections import ExistingFile, Section, is_stored
+from mfal.data.fidelity import LARGEST_FORCE
 
 
 class SystemConfig(Section):
@@ -65,11 +66,26 @@ class SystemConfig(Section):
 
 
 class LevelConfig(Section):
-    """A reference method: its name, what runs, and what it gives."""
+    """A reference method: its name, what runs, what it gives, and what is believed.
+
+    A label with a force above `largest_force` (eV/A), or an energy per atom outside
+    `energy_window` (lowest, highest; eV), is refused with the reason.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     oracle: dict[str, Any]
     quantities: tuple[Literal["energy", "forces", "stress"], ...] = ("energy", "forces")
+    largest_force: PositiveFloat = LARGEST_FORCE
+    energy_window: tuple[float, float] | None = None
+
+    @field_validator("energy_window")
+    @classmethod
+    def _lowest_comes_first(
+        cls, window: tuple[float, float] | None
+    ) -> tuple[float, float] | None:
+        if window is not None and not window[0] < window[1]:
+            raise ValueError("lowest and highest energy per atom (eV), in this order")
+        return window
 
     @field_validator("oracle")
     @classmethod

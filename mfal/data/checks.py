@@ -8,6 +8,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from mfal.data.dataset import Label, LabelledDataset
+from mfal.data.fidelity import LARGEST_FORCE, Fidelity
 
 FLATTEST_CELL = 1e-3  # volume over the product of the lengths of the cell vectors
 
@@ -75,7 +76,7 @@ def check_label(
     label: Label,
     quantities: Iterable[str],
     *,
-    largest_force: float = 100.0,
+    largest_force: float = LARGEST_FORCE,
     largest_net_force: float | None = None,
     energy_window: tuple[float, float] | None = None,
 ) -> str | None:
@@ -85,8 +86,8 @@ def check_label(
     another number of atoms, a force above `largest_force` (eV/A; the largest in the
     published data named above is 27), forces whose sum is above `largest_net_force`
     (eV/A; off by default, as codes with a grid break the sum rule) and an energy
-    outside `energy_window` (lowest, highest; eV). That all values are finite is a law
-    of `Label` itself.
+    outside `energy_window` (lowest, highest; eV per atom). That all values are finite
+    is a law of `Label` itself.
     """
     missing = [q for q in quantities if q not in label.quantities]
     if missing:
@@ -106,9 +107,21 @@ def check_label(
             return f"forces sum to {net:.4g} eV/A, more than {largest_net_force:g}"
     if energy_window is not None and label.energy is not None:
         low, high = energy_window
-        if not low <= label.energy <= high:
-            return f"the energy {label.energy:.6g} eV is not in {low:.6g} to {high:.6g}"
+        per_atom = label.energy / len(atoms)
+        if not low <= per_atom <= high:
+            return f"energy {per_atom:.5g} eV per atom: not in {low:.5g} to {high:.5g}"
     return None
+
+
+def check_label_at(atoms: Atoms, label: Label, fidelity: Fidelity) -> str | None:
+    """Why a label of a level cannot be trusted within its bounds, or `None`."""
+    return check_label(
+        atoms,
+        label,
+        fidelity.quantities,
+        largest_force=fidelity.largest_force,
+        energy_window=fidelity.energy_window,
+    )
 
 
 def check_units(

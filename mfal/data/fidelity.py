@@ -3,11 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 QUANTITIES = ("energy", "forces", "stress")
 """What a label may hold: eV, eV/A, eV/A^3 (stress xx yy zz yz xz xy, as in ASE)."""
+
+LARGEST_FORCE = 100.0
+"""eV/A; the largest in the published data that `check_label` was tried on is 27."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,16 @@ class Fidelity:
     read from files. Two levels are the same if their `identity` is the same,
     whatever they are called.
 
+    A label is believed with no force above `largest_force` (eV/A) and an energy per
+    atom within `energy_window` (lowest, highest; eV); `None` is any energy. These
+    bounds are no part of the level: equal levels may have others.
+
     >>> Fidelity("gfn2", {"code": "tblite", "method": "GFN2-xTB"}).quantities
     ('energy', 'forces')
 
     Raises:
         ValueError: an empty name, an unknown or repeated quantity, a multiplicity
-            below 1, or a specification that is not JSON.
+            below 1, a specification that is not JSON, or bounds that let no label in.
     """
 
     name: str
@@ -32,6 +39,8 @@ class Fidelity:
     quantities: tuple[str, ...] = ("energy", "forces")
     charge: int = 0
     multiplicity: int = 1
+    largest_force: float = field(default=LARGEST_FORCE, compare=False)
+    energy_window: tuple[float, float] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name or self.name != self.name.strip():
@@ -50,6 +59,7 @@ class Fidelity:
                 f"level {self.name!r}: the multiplicity 2S + 1 is at least 1, "
                 f"got {self.multiplicity}"
             )
+        self._check_bounds()
         try:
             json.dumps(dict(self.oracle))
         except TypeError as error:
@@ -57,6 +67,37 @@ class Fidelity:
                 f"level {self.name!r}: the oracle specification must be plain JSON "
                 f"values: {error}"
             ) from None
+
+    def _check_bounds(self) -> None:
+        if not self.largest_force > 0:
+            raise ValueError(
+                f"level {self.name!r}: the largest force is positive (eV/A), got "
+                f"{self.largest_force}"
+            )
+        if self.energy_window is None:
+            return
+        low, high = self.energy_window
+        object.__setattr__(self, "energy_window", (low, high))
+        if not low < high:
+            raise ValueError(
+                f"level {self.name!r}: an energy window is (lowest, highest) in eV per "
+                f"atom, got {low:g} and {high:g}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON, the bounds only where they are set."""
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.compare or getattr(self, f.name) != f.default
+        }
+        return values | {"oracle": dict(self.oracle)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Fidelity":
+        """What `to_dict` gave, also by way of JSON."""
+        lists = {"quantities", "energy_window"} & set(values)
+        return cls(**{**values, **{k: tuple(values[k]) for k in lists}})
 
     @property
     def identity(self) -> str:

@@ -11,9 +11,10 @@ from mfal.models.calibration import Recalibration, metrics
 from mfal.models.committee import Committee
 from mfal.models.committee_pool import CommitteePool
 from mfal.models.conformal import ConformalIntervals
-from mfal.models.exact import ExactPotential, TooLargeError
+from mfal.models.exact import ExactPotential
 from mfal.models.hyperparameters import Hyperparameters
 from mfal.models.leave_out import calibrated, leave_one_out
+from mfal.models.memory import TooLargeError
 from mfal.models.pool import ExactPool, PoolEntry
 from mfal.models.prediction import (
     Prediction,

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 
-import psutil
 import torch
 from ase import Atoms
 from jaxtyping import Float, Int
@@ -23,6 +22,7 @@ from mfal.models.calibration import Recalibration
 from mfal.models.cholesky import factorise, solve_lower
 from mfal.models.fitting import Fit, fit_hyperparameters
 from mfal.models.hyperparameters import Hyperparameters, coefficients
+from mfal.models.memory import check_memory
 from mfal.models.noise import data_noise, white_covariance, white_rows
 from mfal.models.observations import (
     Observations,
@@ -41,10 +41,6 @@ from mfal.models.prediction import (
     level_position,
     low_index,
 )
-
-
-class TooLargeError(MemoryError):
-    """A computation that would not fit into memory, refused before it starts."""
 
 
 class ExactPotential:
@@ -390,23 +386,6 @@ class ExactPotential:
 def _row_descriptors(observations: Observations) -> Float[Tensor, "n d"]:
     rows = observations.rows
     return rows.descriptor[rows.environment]
-
-
-def check_memory(n_rows: int, *, what: str, matrices: float = 1.5) -> int:
-    """The bytes that `matrices` square matrices of so many rows take.
-
-    Raises:
-        TooLargeError: if less than that is available.
-    """
-    needed = int(8 * matrices * n_rows**2)
-    available = psutil.virtual_memory().available
-    if needed > available:
-        raise TooLargeError(
-            f"{what} of {n_rows} rows needs {needed / 2**30:.1f} GiB, "
-            f"{available / 2**30:.1f} GiB are free: use fewer low-level labels, leave "
-            "out forces, or fit the sparse model"
-        )
-    return needed
 
 
 def _group(

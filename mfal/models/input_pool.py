@@ -9,7 +9,7 @@ from botorch.models.model import Model
 from jaxtyping import Float
 from torch import Tensor
 
-from mfal.models.exact import check_memory
+from mfal.models.memory import check_memory
 
 
 class InputPool:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mfal.data import structure_key
 from mfal.kernels import Rows
-from mfal.models.exact import ExactPotential, check_memory
+from mfal.models.exact import ExactPotential
+from mfal.models.memory import check_memory
 from mfal.models.noise import white_covariance, white_rows
 from mfal.models.observations import StructureRows, matching_rows
 

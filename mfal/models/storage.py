@@ -52,7 +52,7 @@ def save_potential(model: Potential, directory: str | os.PathLike[str]) -> None:
         "kind": KIND,
         "version": VERSION,
         "descriptor": model.builder.descriptor.specification(),
-        "levels": [asdict(fidelity) for fidelity in model.dataset.fidelities],
+        "levels": [fidelity.to_dict() for fidelity in model.dataset.fidelities],
         "hyperparameters": fit.hyperparameters.to_json(),
         "optima": [None if o is None else _optimum_to_json(o) for o in fit.optima],
         "recalibrations": {k: asdict(r) for k, r in model.recalibrations.items()},
@@ -139,10 +139,7 @@ def _column(values: Any) -> np.ndarray:
 def _dataset(
     levels: list[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]
 ) -> LabelledDataset:
-    fidelities = [
-        Fidelity(**{**level, "quantities": tuple(level["quantities"])})
-        for level in levels
-    ]
+    fidelities = [Fidelity.from_dict(level) for level in levels]
     structures = [
         Atoms(numbers=arrays["numbers"], positions=positions, cell=cell)
         for positions, cell in zip(arrays["positions"], arrays["cells"], strict=True)

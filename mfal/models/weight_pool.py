@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.data import QUANTITIES
-from mfal.models.exact import check_memory
 from mfal.models.gathering import quantity_rows
+from mfal.models.memory import check_memory
 from mfal.models.moments import ALONE
 from mfal.models.pool import PoolEntry
 from mfal.models.weight_potential import WeightPotential

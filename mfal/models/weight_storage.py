@@ -72,7 +72,7 @@ def weight_artefact(model: WeightPotential) -> tuple[dict[str, Any], dict[str, A
     header = {
         "kind": kind,
         "version": VERSION,
-        "levels": [asdict(fidelity) for fidelity in training.fidelities],
+        "levels": [fidelity.to_dict() for fidelity in training.fidelities],
         "species": list(model.feature_map.species),
         "descriptors": [d.specification() for d in descriptors],
         "parts": parts,
@@ -113,10 +113,7 @@ def weight_potential(
         for k, part in enumerate(header["parts"])
     )
     feature_map = FeatureMap(tuple(header["species"]), parts)
-    fidelities = tuple(
-        Fidelity(**{**level, "quantities": tuple(level["quantities"])})
-        for level in header["levels"]
-    )
+    fidelities = tuple(Fidelity.from_dict(level) for level in header["levels"])
     statistics = Statistics(feature_map.size, len(fidelities))
     for g, entry in enumerate(header["groups"]):
         level, below, quantity, sigma = entry["group"]

@@ -4,13 +4,13 @@ import json
 import logging
 import resource
 import time
-from dataclasses import asdict
 from functools import lru_cache
 
-from mfal.data.checks import check_label, check_structure
+from mfal.data.checks import check_label_at, check_structure
+from mfal.data.fidelity import Fidelity
 from mfal.oracles.oracle import Calculation, Oracle, OracleError
 from mfal.oracles.presets import build_oracle
-from mfal.oracles.request import LabelError, LabelRequest, LabelResult, fidelity_from
+from mfal.oracles.request import LabelError, LabelRequest, LabelResult
 from mfal.oracles.spool import (
     finished_before,
     note_begin,
@@ -94,7 +94,7 @@ def _checked_calculation(oracle: Oracle, request: LabelRequest) -> Calculation:
         )
     if not calculation.converged:
         raise OracleError("not_converged", "the code says that it did not converge")
-    reason = check_label(atoms, calculation.label, fidelity.quantities)
+    reason = check_label_at(atoms, calculation.label, fidelity)
     if reason:
         raise OracleError("unphysical_label", reason)
     return calculation
@@ -103,7 +103,7 @@ def _checked_calculation(oracle: Oracle, request: LabelRequest) -> Calculation:
 def _oracle_of(request: LabelRequest) -> Oracle:
     try:
         return _oracle(
-            json.dumps(asdict(request.fidelity), sort_keys=True),
+            json.dumps(request.fidelity.to_dict(), sort_keys=True),
             tuple(sorted(set(request.atoms.get_chemical_symbols()))),
             request.allowed_modules,
         )
@@ -116,7 +116,7 @@ def _oracle(
     fidelity: str, species: tuple[str, ...], allowed_modules: tuple[str, ...]
 ) -> Oracle:
     """The oracle of a level for these elements, built and checked once per worker."""
-    oracle = build_oracle(fidelity_from(json.loads(fidelity)), allowed_modules)
+    oracle = build_oracle(Fidelity.from_dict(json.loads(fidelity)), allowed_modules)
     oracle.check(species)
     return oracle
 

@@ -7,7 +7,7 @@ structure has a folder of its own with `structure.extxyz`, into which its result
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mfal.data.fidelity import Fidelity
 from mfal.data.files import write_text
 from mfal.oracles.oracle import Calculation, OracleError
 from mfal.oracles.outputs import STRUCTURE, digest, read_result, result_file
-from mfal.oracles.request import FILE_NAME, LabelError, fidelity_from
+from mfal.oracles.request import FILE_NAME, LabelError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -142,7 +142,7 @@ def read_batch(folder: Path) -> Batch:
             raise HandoverError(
                 f"{path} has format {values['format']!r}, this version reads {FORMAT}"
             )
-        fidelity = fidelity_from(values["level"])
+        fidelity = Fidelity.from_dict(values["level"])
         keys = {str(s["name"]): str(s["hash"]) for s in values["structures"]}
         if len(keys) < len(values["structures"]):
             raise ValueError("a name stands twice")
@@ -249,7 +249,7 @@ def _manifest(batch: Batch) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "how": HOW,
-        "level": {**asdict(level), "oracle": dict(level.oracle)},
+        "level": level.to_dict(),
         "identity": level.identity,
         "charge": level.charge,
         "multiplicity": level.multiplicity,

@@ -25,7 +25,7 @@ from typing import Any
 import ase.io
 from ase import Atoms
 
-from mfal.data.checks import check_label
+from mfal.data.checks import check_label_at
 from mfal.data.dataset import Label, structure_key
 from mfal.data.extxyz import read_extxyz
 from mfal.data.fidelity import Fidelity
@@ -94,7 +94,7 @@ def read_result(path: Path, atoms: Atoms, fidelity: Fidelity) -> Calculation:
         raise OracleError("incomplete_label", f"it holds no {' and no '.join(missing)}")
     if not calculation.converged:
         raise OracleError("not_converged", "it does not say that it converged")
-    reason = check_label(atoms, calculation.label, fidelity.quantities)
+    reason = check_label_at(atoms, calculation.label, fidelity)
     if reason:
         raise OracleError("unphysical_label", reason)
     return calculation

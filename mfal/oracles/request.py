@@ -97,23 +97,19 @@ class LabelRequest:
 
     def to_json(self) -> str:
         """The request as JSON, for a worker that shares no memory."""
-        return json.dumps(dataclasses.asdict(self))
+        values = dataclasses.asdict(self) | {"fidelity": self.fidelity.to_dict()}
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> "LabelRequest":
         """The request that `to_json` wrote."""
         values = json.loads(text)
-        values["fidelity"] = fidelity_from(values["fidelity"])
+        values["fidelity"] = Fidelity.from_dict(values["fidelity"])
         for name in ("positions", "cell"):
             values[name] = tuple(map(tuple, values[name]))
         for name in ("numbers", "pbc", "allowed_modules"):
             values[name] = tuple(values[name])
         return cls(**values)
-
-
-def fidelity_from(values: Mapping[str, Any]) -> Fidelity:
-    """The level whose fields stand in plain JSON values."""
-    return Fidelity(**{**values, "quantities": tuple(values["quantities"])})
 
 
 @dataclass(frozen=True)

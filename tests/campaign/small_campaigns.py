@@ -108,9 +108,17 @@ def write_labels(
 REPLAY = {"code": "replay", "path": "labels.extxyz"}
 
 
-def small_config(folder, *, levels=("low", "high"), oracle=REPLAY, **changes):
-    """The configuration of a small campaign on the labels in a folder."""
-    values = {**BASE, "levels": [{"name": n, "oracle": oracle} for n in levels]}
+def small_config(
+    folder, *, levels=("low", "high"), oracle=REPLAY, bounds=None, **changes
+):
+    """The configuration of a small campaign on the labels in a folder.
+
+    `bounds` are further keys of its levels.
+    """
+    levels = [
+        {"name": n, "oracle": oracle, **(bounds or {}).get(n, {})} for n in levels
+    ]
+    values = {**BASE, "levels": levels}
     return CampaignConfig.model_validate(
         {**values, **changes}, context={"folder": folder}
     )

@@ -1,5 +1,6 @@
 """Labels that fail cost what they cost, and the campaign goes on as long as it can."""
 
+import numpy as np
 import pytest
 from small_campaigns import (
     DECLARED,
@@ -11,6 +12,7 @@ from small_campaigns import (
     write_labels,
 )
 
+from mfal import read_extxyz
 from mfal.campaign import ConfigError, TooManyFailures, campaign_results
 
 
@@ -37,6 +39,35 @@ def test_a_label_that_always_fails_is_quarantined_and_the_campaign_goes_on(tmp_p
     assert results["budget"]["spent"] <= results["budget"]["total"]
     assert results["n_labels"]["high"]["quarantined"] == 1
     assert results["events"]["quarantined"] == 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("bound", ["energy_window", "largest_force"])
+def test_a_label_outside_the_bounds_of_its_level_is_quarantined(tmp_path, bound):
+    """Row 4, the gate after labelling: a campaign may narrow it."""
+    config = small_config_of(tmp_path)
+    labels = read_extxyz(tmp_path / "labels.extxyz").labels
+    size = {
+        "energy_window": lambda label: label.energy / 3,
+        "largest_force": lambda label: np.linalg.norm(label.forces, axis=1).max(),
+    }[bound]
+    first, *_, most = sorted(size(labels[i, "high"]) for i in pilot(config))
+    edge = (first + most) / 2
+    value = {"energy_window": [-1e3, edge], "largest_force": edge}[bound]
+    config = small_config(
+        tmp_path,
+        bounds={"high": {bound: value}},
+        execution={"max_failed_fraction": 1.0, "max_attempts": 1},
+    )
+    results = run(config, tmp_path / "campaign")
+    outside = {i for i in pilot(config) if size(labels[i, "high"]) > edge}
+    refused = {f["structure"]: f for f in results["failures"]}
+    assert outside
+    assert outside <= set(refused)
+    assert {f["kind"] for f in refused.values()} == {"unphysical_label"}
+    assert all(size(labels[i, "high"]) > edge for i in refused)
+    taken = [i for i, level in bought(results) if level == "high"]
+    assert all(size(labels[i, "high"]) <= edge for i in taken)
 
 
 def test_failed_labels_are_not_tried_again_once_the_budget_is_spent(tmp_path):

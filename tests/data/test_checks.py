@@ -121,7 +121,7 @@ def test_a_label_within_the_limits_passes():
             ("energy", "forces"),
             largest_force=3.1,
             largest_net_force=1.1,
-            energy_window=(-2.0, 0.0),
+            energy_window=(-0.67, 0.0),  # eV per atom
         )
         is None
     )
@@ -135,8 +135,16 @@ def test_a_label_within_the_limits_passes():
         (Label(-2.0, 50 * PULL), {}, "the force on atom 0 (O) is 150 eV/A"),
         (Label(-2.0, PULL), {"largest_force": 2.9}, "more than 2.9"),
         (Label(-2.0, PULL), {"largest_net_force": 0.9}, "forces sum to 1 eV/A"),
-        (Label(-2.0, PULL), {"energy_window": (-1.0, 0.0)}, "energy -2 eV is not in"),
-        (Label(2.0, PULL), {"energy_window": (-1.0, 0.0)}, "energy 2 eV is not in"),
+        (
+            Label(-2.0, PULL),
+            {"energy_window": (-0.66, 0.0)},
+            "energy -0.66667 eV per atom",
+        ),
+        (
+            Label(2.0, PULL),
+            {"energy_window": (-1.0, 0.0)},
+            "energy 0.66667 eV per atom",
+        ),
     ],
 )
 def test_a_label_beyond_a_limit_is_refused(label, limits, message):

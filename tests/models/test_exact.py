@@ -28,7 +28,8 @@ from small_models import (
 )
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.models.exact import ExactPotential, TooLargeError, check_memory
+from mfal.models.exact import ExactPotential
+from mfal.models.memory import TooLargeError
 
 CASES = {
     "two levels": (2, ("rbf", "matern52"), "middle"),
@@ -261,10 +262,6 @@ def test_too_large_a_model_is_refused_with_its_estimate(monkeypatch):
     ):
         with pytest.raises(TooLargeError, match=r"24 rows needs .* GiB .* free: use"):
             make(dataset)
-
-
-def test_matrices_of_doubles_are_what_a_model_takes():
-    assert check_memory(1000, what="a model", matrices=2.0) == 2 * 1000 * 1000 * 8
 
 
 @pytest.fixture(scope="module")

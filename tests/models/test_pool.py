@@ -21,7 +21,7 @@ from small_models import (
     water_dataset,
 )
 
-from mfal.models.exact import TooLargeError
+from mfal.models.memory import TooLargeError
 from mfal.models.pool import ExactPool, PoolEntry
 
 LEVELS = ("low", "middle", "high")
