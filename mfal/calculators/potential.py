@@ -18,6 +18,7 @@ from mfal.models.exact import ExactPotential
 from mfal.models.prediction import StructurePrediction, StructurePredictions
 from mfal.models.species_factors import SpeciesFactors
 from mfal.models.storage import Potential
+from mfal.models.threads import torch_threads
 from mfal.models.weight_potential import WeightPotential
 
 
@@ -30,7 +31,9 @@ class MfalCalculator(Calculator):
     the same units: epistemic, times the recalibration of the model; with `noise` those
     of a label, what the model cannot represent of its level included. Without
     `uncertainties` a standalone potential is several times faster. `species_factors`
-    multiply the uncertainties of forces by the species of the atom.
+    multiply the uncertainties of forces by the species of the atom. `threads` is the
+    number of threads of torch while a structure is computed (the low level has its
+    own); `None` leaves it as it is. One was the fastest for all that was tried.
 
     `low_level` is a calculator of the level `at_hand_level` (the lowest): its energy
     and forces at each structure are what the prediction is conditioned on,
@@ -57,6 +60,7 @@ class MfalCalculator(Calculator):
         uncertainties: bool = True,
         noise: bool = False,
         species_factors: SpeciesFactors | None = None,
+        threads: int | None = 1,
     ) -> None:
         super().__init__()
         if not isinstance(model, ExactPotential | WeightPotential):
@@ -90,6 +94,7 @@ class MfalCalculator(Calculator):
         if uncertainties:
             self.implemented_properties += [f"{q}_uncertainty" for q in quantities]
         self.noise = noise
+        self.threads = threads
         self.species_factors = species_factors
 
     def get_property(
@@ -117,6 +122,10 @@ class MfalCalculator(Calculator):
         atoms = given(atoms)
         super().calculate(atoms, properties, system_changes)
         at_hand = None if self.low_level is None else [self._label(atoms)]
+        with torch_threads(self.threads):
+            self._predict(atoms, at_hand)
+
+    def _predict(self, atoms: Atoms, at_hand: list[Label] | None) -> None:
         if at_hand is None and not self.uncertainties:
             self._take(self.model.mean([atoms], self.level)[0])
             return

@@ -18,6 +18,7 @@ from mfal.descriptors.environments import (
     ProjectingDescriptor,
 )
 from mfal.models.features import FeatureRows, Features, KernelFeatures
+from mfal.models.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class FeatureMap:
             [(atoms.numbers == z).sum() for z in self.species], dtype=torch.float64
         )
 
+    @torch_threads()
     def environments(self, atoms: Atoms, *, strain: bool = True) -> list[Environments]:
         """The environments of each block; a descriptor used twice is computed once.
 
@@ -94,6 +96,7 @@ class FeatureMap:
             found.append(known[id(descriptor)])
         return found
 
+    @torch_threads()
     def energy_and_slopes(
         self,
         atoms: Atoms,
@@ -143,6 +146,7 @@ class FeatureMap:
             virial = None if virial is None or stretch is None else virial + stretch
         return energy, forces, virial
 
+    @torch_threads()
     def rows(
         self,
         atoms: Atoms,
@@ -172,6 +176,7 @@ class FeatureMap:
             stress,
         )
 
+    @torch_threads()
     def unexplained(
         self, environments: Sequence[Environments]
     ) -> Float[Tensor, " blocks"]:

@@ -3,6 +3,7 @@
 import laws
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -154,3 +155,24 @@ def test_settings_that_do_not_fit_together_are_refused(
 def test_a_model_without_forces_is_refused():
     with pytest.raises(TypeError, match="ExactPotential"):
         MfalCalculator({})
+
+
+@pytest.mark.parametrize(("threads", "inside"), [(1, 1), (None, 2)])
+def test_a_structure_is_computed_by_as_many_threads_as_asked(
+    potential, query, monkeypatch, threads, inside
+):
+    before, seen = torch.get_num_threads(), []
+
+    def noting(*arguments):
+        seen.append(torch.get_num_threads())
+        return type(potential).mean(potential, *arguments)
+
+    monkeypatch.setattr(potential, "mean", noting)
+    try:
+        torch.set_num_threads(2)
+        query.calc = MfalCalculator(potential, uncertainties=False, threads=threads)
+        query.get_forces()
+        assert seen == [inside]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
