@@ -8,7 +8,7 @@ and an active set of m of them, the rows of A. The grade of a configuration is
 the largest factor by which exchanging a row of A for b would raise |det A|. MaxVol
 exchanges until no known row has a grade above 1; γ > 1 means extrapolation.
 
-Source: Podryapinkin & Shapeev (2017), Comput. Mater. Sci. 140, 171; Lysogorskiy,
+Source: Podryabinkin & Shapeev (2017), Comput. Mater. Sci. 140, 171; Lysogorskiy,
 Bochkarev, Mrovec, Drautz (2023), Phys. Rev. Materials 7, 043801; Goreinov et al. (2010),
 How to find a good submatrix, for MaxVol.
 """
@@ -27,12 +27,17 @@ _SEED = 1e-6
 
 
 class ExtrapolationGrade(PoolAcquisition):
-    """The extrapolation grade of labels against an active set of known rows.
+    r"""The extrapolation grade of labels against an active set of known rows.
 
-    `features` hold the rows of each block (r x m). The active set is that of MaxVol among
-    `known` rows; where they do not span all parameters, unit rows of 1e-6 of the largest
-    entry stand in, so that what is unknown has a huge grade. A pick joins the active set.
-    Of a set of labels it is the largest grade.
+    .. math:: γ(c) = \max_{b \in c} \max_j |b A^{-1}|_j
+
+    over the rows b of a label c; without a unit, 1 at the edge of what is known.
+    `features` hold the rows of each block (r x m). The active set is that of MaxVol
+    among `known` rows; where they do not span all parameters, unit rows of 1e-6 of the
+    largest entry stand in, so that what is unknown has a huge grade. A pick joins the
+    active set. Of a set of labels it is the largest grade.
+
+    Source: Podryabinkin & Shapeev (2017), Comput. Mater. Sci. 140, 171.
 
     Raises:
         ValueError: rows of other lengths.

@@ -45,8 +45,11 @@ class qTargetInformation(InputAcquisition):
 
     `targets` are inputs (at the highest level, say) that one wants to know up to a
     `tolerance`, the variance that is good enough (a number, or one per target): what is
-    known that well already attracts no label. Conditioning on T is done once. See
-    Source: Cover & Thomas (2006), eq. 8.48.
+    known that well already attracts no label. Conditioning on T is done once; the value
+    of a batch `(b, q, d)` has shape `(b,)`.
+
+    Source: Cover & Thomas (2006), Elements of Information Theory, eq. 8.48; MacKay (1992),
+    Neural Computation 4, 590, for information about a region of interest.
 
     Raises:
         ValueError: no targets, or a tolerance that is not positive.

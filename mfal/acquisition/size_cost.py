@@ -30,11 +30,15 @@ _INSIDE = 0.84
 
 @dataclass(frozen=True)
 class SizeCost:
-    """The cost of a label of one level as a power of its size.
+    r"""The cost of a label of one level as a power of its size.
 
-    Make one with `SizeCost.learned`. `slope` and `slope_error` are the power and its
-    standard error (of a Student t with `degrees`), `failure_rate` the share of attempts
-    that failed.
+    .. math:: \log c = a + b \log(n / n_0) + e, \quad e ~ N(0, s^2)
+
+    Costs c in the unit of those that were paid, n in atoms or electrons. Make one with
+    `SizeCost.learned`. `slope` and `slope_error` are the power and its standard error
+    (of a Student t with `degrees`), `failure_rate` the share of attempts that failed.
+
+    Source: Gelman et al. (2013), Bayesian Data Analysis, section 14.2.
     """
 
     log_size: float | int

@@ -31,11 +31,17 @@ Member = BaseCalculator | ExactPotential | WeightPotential
 
 
 class Committee:
-    """Several potentials that predict together.
+    r"""Several potentials that predict together.
 
-    Members agree on the zero of energy: variants with zeros of their own have to be
-    shifted first, or the spread of energies means nothing (that of forces always does).
-    `recalibration` multiplies the spreads, see `calibrated`.
+    .. math:: \bar f = \frac1K \sum_k f_k, \qquad
+        s^2 = \frac{1}{K - 1} \sum_k (f_k - \bar f)^2
+
+    of energies (eV), forces (eV/A) and stresses (eV/A^3). Members agree on the zero of
+    energy: variants with zeros of their own have to be shifted first, or the spread of
+    energies means nothing (that of forces always does). `recalibration` multiplies the
+    spreads, see `calibrated`.
+
+    Source: Seung, Opper, Sompolinsky (1992), COLT.
 
     Raises:
         ValueError: fewer than two members, or one without forces.

@@ -35,7 +35,13 @@ Costs = Mapping[str, float] | Sequence[float]
 
 @singledispatch
 def fidelity_diagnosis(data: Any, *arguments: Any, **options: Any) -> FidelityDiagnosis:
-    """Is the low level worth it? From pilot data or a fitted model.
+    r"""Is the low level worth it? From pilot data or a fitted model.
+
+    .. math:: R^2 = 1 - \frac{\sum_i (y_i - \hat\rho_{-i} x_i - \hat c_{-i})^2}
+        {\sum_i (y_i - \bar y_{-i})^2}
+
+    over pairs of a high label y and a low label x of one structure, each predicted by a
+    scale that was fitted to the others (of forces without the constant c).
 
     `fidelity_diagnosis(train_X, train_Y, train_Yvar=None, *, fidelity_column=-1)` for
     vectors, `(model)` for an `AutoregressiveGP`, `(dataset)` for labelled structures

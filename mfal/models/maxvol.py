@@ -8,7 +8,7 @@ raises. The grade of a row,
 is the largest factor by which exchanging a row of A for b would raise |det A|: at most
 one for every row that A was chosen from, above one beyond them.
 
-Source: Goreinov et al. (2010), How to find a good submatrix; Podryapinkin & Shapeev (2017),
+Source: Goreinov et al. (2010), How to find a good submatrix; Podryabinkin & Shapeev (2017),
 Comput. Mater. Sci. 140, 171, for the grade.
 """
 

@@ -19,11 +19,12 @@ from mfal.models.observations import StructureRows, matching_rows
 
 @dataclass(frozen=True)
 class PoolEntry:
-    """A label that could be asked for.
+    """A label that could be asked for: `quantities` of `atoms` at `level`, together.
 
-    `structure` is the position of the structure in the data set that the model was
-    fitted to, if it is there: its labels at other levels share the misfit of the levels
-    below (`mfal.models.noise`).
+    Its rows are those of energy (1) and forces (3 per atom), in this order, as far as
+    they are asked for. `structure` is the position of the structure in the data set
+    that the model was fitted to, if it is there: its labels at other levels share the
+    misfit of the levels below (`mfal.models.noise`).
     """
 
     atoms: Atoms

@@ -20,6 +20,7 @@ class FidelityDiagnosis:
     | field | is |
     |---|---|
     | `low`, `high` | names or numbers of the levels |
+    | `verdict` | `use it` if R^2 is at least 0.5, `leave it`, or `too few pairs` |
     | `rho`, `rho_error` | scale from low to high: of the fitted model, else of the pairs |
     | `correlation` | of the paired labels |
     | `explained` | its square: share of the variance that a scaled low level explains |
@@ -30,6 +31,13 @@ class FidelityDiagnosis:
     | `log_evidence_joint` | of the labels (of potentials: of the high ones), the high |
     | | level built on the low one, see `mfal.models.level_evidence`; nats |
     | `log_evidence_independent` | of the same labels, levels that share nothing |
+    | `sentence` | all of this in words |
+
+    All but evidences (nats) and rho of vectors are without a unit.
+
+    Source: Kennedy & O'Hagan (2000), Biometrika 87, 1, eq. 1, for rho; Bishop (2006),
+    section 3.4, for the comparison of evidences; Allen (1974), Technometrics 16, 125, for
+    leaving out. The bound of R^2 is from trials of our own.
     """
 
     low: str

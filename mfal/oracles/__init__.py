@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mfal.oracles.doctor import Examination, examine
     from mfal.oracles.executor import label_structure
     from mfal.oracles.guarded import GuardedExecutor
-    from mfal.oracles.handover import Batch, Returned, hand_over, take_back
+    from mfal.oracles.handover import Handover, Returned, hand_over, take_back
     from mfal.oracles.leases import Leases
     from mfal.oracles.oracle import ERROR_KINDS, Calculation, Oracle, OracleError
     from mfal.oracles.pool import LabelPool
@@ -27,10 +27,10 @@ __all__ = [
     "ALLOWED_MODULES",
     "CODES",
     "ERROR_KINDS",
-    "Batch",
     "Calculation",
     "Examination",
     "GuardedExecutor",
+    "Handover",
     "LabelError",
     "LabelPool",
     "LabelRequest",
@@ -56,7 +56,7 @@ __getattr__ = lazy(
     __name__,
     {
         "ALLOWED_MODULES": "ase_calculator",
-        "Batch": "handover",
+        "Handover": "handover",
         "CODES": "presets",
         "Calculation": "oracle",
         "ERROR_KINDS": "oracle",

@@ -37,7 +37,7 @@ class HandoverError(ValueError):
 
 
 @dataclass(frozen=True)
-class Batch:
+class Handover:
     """What was handed over: a level, and the key of each structure by its name."""
 
     folder: Path
@@ -61,7 +61,7 @@ class Refusal:
 class Returned:
     """What came back of a batch: each of its structures stands in one of the three."""
 
-    batch: Batch
+    batch: Handover
     structures: Mapping[str, Atoms]
     results: Mapping[str, Calculation]
     refused: Mapping[str, Refusal]
@@ -88,7 +88,7 @@ class Returned:
 
 def hand_over(
     folder: Path, fidelity: Fidelity, structures: Mapping[str, Atoms]
-) -> Batch:
+) -> Handover:
     """Writes a batch, or adds to the one that is there; what stands is left alone.
 
     Raises:
@@ -117,7 +117,7 @@ def hand_over(
             raise HandoverError(
                 f"{folder / name} holds another structure: give another folder"
             )
-    batch = Batch(folder, fidelity, {**known, **keys})
+    batch = Handover(folder, fidelity, {**known, **keys})
     if batch.keys == known:
         return batch
     for name in keys.keys() - known.keys():
@@ -129,7 +129,7 @@ def hand_over(
     return batch
 
 
-def read_batch(folder: Path) -> Batch:
+def read_batch(folder: Path) -> Handover:
     """The batch in a folder.
 
     Raises:
@@ -158,10 +158,10 @@ def read_batch(folder: Path) -> Batch:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise HandoverError(f"{path} is no manifest of a batch: {error!r}") from None
-    return Batch(folder, fidelity, keys)
+    return Handover(folder, fidelity, keys)
 
 
-def take_back(batch: Batch, names: Collection[str] | None = None) -> Returned:
+def take_back(batch: Handover, names: Collection[str] | None = None) -> Returned:
     """Reads the results that are there, of these structures or of all.
 
     Nothing raises for a single result: it is taken, refused with its reason, or
@@ -226,7 +226,7 @@ def merged(returned: Returned, output: Path) -> tuple[LabelledDataset, int]:
     return together, len(together) - len(before)
 
 
-def _exported(batch: Batch, name: str) -> Atoms:
+def _exported(batch: Handover, name: str) -> Atoms:
     """The structure as it was handed over.
 
     Raises:
@@ -244,7 +244,7 @@ def _exported(batch: Batch, name: str) -> Atoms:
     return canonical(atoms)
 
 
-def _manifest(batch: Batch) -> dict[str, Any]:
+def _manifest(batch: Handover) -> dict[str, Any]:
     level = batch.fidelity
     return {
         "format": FORMAT,
