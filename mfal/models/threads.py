@@ -11,8 +11,9 @@ def torch_threads(number: int | None = 1) -> Iterator[None]:
     """So many threads of torch inside, as many as before afterwards; `None`: as it is.
 
     Also a decorator. What is done structure by structure is made of operations of
-    microseconds, and two threads that wait for each other there take two to three times
-    as long as one (`benchmarks/scaling`). A switch takes less than a microsecond.
+    microseconds: two threads that sleep while they wait (as mfal asks of OpenMP) take 1.6
+    to 2.7 times as long there as one (`benchmarks/scaling`). A switch takes less than a
+    microsecond.
 
     Raises:
         ValueError: fewer than one thread.

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from benchmarks.scaling import extrapolation, laws, measuring, partitioned
+from benchmarks.scaling import extrapolation, laws, measuring, partitioned, threads
+from mfal.models.feature_map import FeatureMap
 
 TINY = {
     "smoke": True,
@@ -128,3 +129,19 @@ def test_parts_on_a_cluster_pick_what_plain_greedy_picks(tmp_path):
     assert there([1, 2]).values([0, 1]).tolist() == pytest.approx(
         factory([1, 2]).values([0, 1]).tolist()
     )
+
+
+def test_threads_are_compared_and_what_takes_one_is_put_back():
+    before = FeatureMap.rows
+    found = threads.measured(smoke=True)
+    assert FeatureMap.rows is before
+    assert len(found) == 3
+    numbers = {"1", str(threads.CORES)}
+    assert all(set(t) == numbers and min(t.values()) > 0 for t in found.values())
+    document = {
+        "many": threads.CORES,
+        "machine": {"processor": "p", "cores": 2},
+        "passive": found,
+        "active": found,
+    }
+    assert threads.told(document).count("\n") == 6
