@@ -35,6 +35,7 @@ from mfal.models.left_out_weights import (
     leave_out,
     left_out_errors,
 )
+from mfal.models.memory import check_bytes
 from mfal.models.weight_fit import WeightFit, fit_weight_hyperparameters
 from mfal.models.weight_potential import Training, WeightPotential, training_keys
 from mfal.models.weights import (
@@ -46,6 +47,8 @@ from mfal.models.weights import (
 N_INDUCING, ZETA = 1500, 4
 CUTOFFS: tuple[float, ...] = (5.0, 6.5)
 """The defaults of a sparse potential (A), everywhere."""
+
+_EVIDENCE_MATRICES = 16
 
 
 class SparsePotential(WeightPotential):
@@ -89,10 +92,12 @@ class SparsePotential(WeightPotential):
 
         Raises:
             ValueError: no labels, a stress without a cell.
+            TooLargeError: the matrices of the fit would not fit into memory.
         """
         begin = time.perf_counter()
         _check_labels(dataset)
         if feature_map is None:
+            check_fit_memory(dataset, min(n_inducing, _n_environments(dataset)))
             feature_map = sparse_feature_map(
                 dataset, n_inducing=n_inducing, zeta=zeta, cutoffs=cutoffs, seed=seed
             )
@@ -139,6 +144,7 @@ class LinearPotential(WeightPotential):
 
         Raises:
             ValueError: no labels, a stress without a cell.
+            TooLargeError: the matrices of the fit would not fit into memory.
         """
         begin = time.perf_counter()
         _check_labels(dataset)
@@ -211,6 +217,31 @@ def sparse_feature_map(
     return FeatureMap(species, parts)
 
 
+def check_fit_memory(dataset: LabelledDataset, n_features: int) -> int:
+    """The bytes that a fit of so many features takes, whatever the number of labels.
+
+    With p features and L levels: 16 matrices of (L p)^2 while the evidence is maximised
+    (12 to 16 were measured, `benchmarks/scaling`), and the sums of every level and
+    quantity, p^2 each.
+
+    Raises:
+        TooLargeError: if less than that is available.
+    """
+    levels = len(dataset.levels)
+    sums = {(level, q) for _, level, label in dataset for q in label.quantities}
+    rows = n_features + 2
+    matrices = _EVIDENCE_MATRICES * levels**2 + len(sums)
+    return check_bytes(
+        int(8 * matrices * rows**2),
+        what=f"a fit of {n_features} features at {levels} levels",
+        advice="use fewer inducing environments (n_inducing), or fewer levels",
+    )
+
+
+def _n_environments(dataset: LabelledDataset) -> int:
+    return sum(len(atoms) for atoms in dataset.structures)
+
+
 def _check_labels(dataset: LabelledDataset) -> None:
     if not dataset.labels:
         raise ValueError("the data set holds no label: there is nothing to fit")
@@ -233,6 +264,7 @@ def _fitted(
     progress: Callable[[int, int], None] | None,
 ) -> WeightPotential:
     chosen = time.perf_counter()
+    check_fit_memory(dataset, feature_map.size)
     reference = reference_energies(dataset, feature_map.species)
     found = gather(
         dataset, feature_map, reference, executor=executor, seed=seed, progress=progress

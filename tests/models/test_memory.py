@@ -4,9 +4,14 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
+from ase.build import bulk
 
+from mfal.data import Fidelity, Label, LabelledDataset
+from mfal.descriptors import Soap
+from mfal.models import LinearPotential, SparsePotential
 from mfal.models.memory import (
     TooLargeError,
     available_bytes,
@@ -14,6 +19,7 @@ from mfal.models.memory import (
     check_memory,
     control_groups,
 )
+from mfal.models.sparse import check_fit_memory
 
 GROUP = "/slurm/job_7"
 
@@ -99,3 +105,34 @@ def test_without_control_groups_nothing_is_bounded(tmp_path):
 def test_never_less_than_nothing_is_there(monkeypatch):
     monkeypatch.setattr("mfal.models.memory.control_groups", lambda: iter([-5]))
     assert available_bytes() == 0
+
+
+def labelled_copper(n_levels):
+    structures = [bulk("Cu", cubic=True) for _ in range(2)]
+    structures[1].rattle(0.1, seed=0)
+    levels = tuple(Fidelity(f"level{k}") for k in range(n_levels))
+    label = Label(-1.0, np.zeros((4, 3)))
+    labels = {(i, level.name): label for i in range(2) for level in levels}
+    return LabelledDataset(tuple(structures), levels, labels)
+
+
+def test_a_sparse_fit_takes_matrices_of_all_levels_and_sums_of_each():
+    one, two = (check_fit_memory(labelled_copper(n), 98) for n in (1, 2))
+    assert one == 8 * 100**2 * (16 + 2)
+    assert two == 8 * 100**2 * (16 * 4 + 4)
+
+
+@pytest.mark.faults
+def test_a_sparse_fit_that_would_not_fit_is_refused_before_anything_is_computed(
+    monkeypatch,
+):
+    """Row 8, for the model that is advised where the exact one is too large."""
+    dataset = labelled_copper(2)
+    monkeypatch.setattr("mfal.models.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr(SparsePotential, "__init__", lambda *_: pytest.fail("built"))
+    told = r"a fit of 8 features at 2 levels needs .* GiB are free: use fewer inducing"
+    with pytest.raises(TooLargeError, match=told):
+        SparsePotential.fit(dataset)
+    soap = Soap(["Cu"], cutoffs=(3.0,))
+    with pytest.raises(TooLargeError, match=r"a fit of \d+ features at 2 levels"):
+        LinearPotential.fit(dataset, soap)
