@@ -3,16 +3,17 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, field_validator
 
 from mfal.campaign.sections import ExistingFile, Section, suggestion
 from mfal.campaign.settings import ExactConfig, SparseConfig
 from mfal.data import LabelledDataset, read_extxyz
 from mfal.data.checks import check_label, check_structure, check_units
 from mfal.data.joining import joined
+from mfal.units import in_house_units
 
 LARGEST_EXACT = 10_000
 """Rows up to which a molecule is fitted by the exact model."""
@@ -23,12 +24,23 @@ Keys = dict[str, str]
 """Quantity -> key of its values in a file."""
 
 
+def _known_units(units: Keys) -> Keys:
+    for quantity, unit in units.items():
+        in_house_units(quantity, unit)
+    return units
+
+
+Units = Annotated[Keys, AfterValidator(_known_units)]
+"""Quantity -> unit of its values in a file, see `mfal.units`."""
+
+
 class SourceConfig(Section):
-    """A labelled file: the level of frames that name none, and the keys of labels."""
+    """A labelled file: the level of frames that name none, keys and units of labels."""
 
     path: ExistingFile
     level: str | None = None
     keys: Annotated[Keys, Field(min_length=1)] | None = None
+    units: Units | None = None
 
 
 class SparseFitConfig(SparseConfig):
@@ -52,8 +64,8 @@ class FitConfig(ExactConfig):
     the sparse model for anything else. The keys of the exact model have no meaning for
     the others, which read `sparse`.
 
-    `level` and `keys` are those of the files named on the command line; `files` adds
-    others (or the same again), each with its own.
+    `level`, `keys` and `units` are those of the files named on the command line; `files`
+    adds others (or the same again), each with its own.
     """
 
     kind: Literal["auto", "exact", "sparse", "linear"] = "auto"
@@ -61,6 +73,7 @@ class FitConfig(ExactConfig):
     levels: tuple[str, ...] | None = None
     level: str | None = None
     keys: Annotated[Keys, Field(min_length=1)] | None = None
+    units: Units | None = None
     files: tuple[SourceConfig, ...] = ()
     seed: NonNegativeInt = 0
     evidence_rows: PositiveInt = 2500
@@ -139,27 +152,50 @@ def read_labels(
         ValueError: no files, no label under the keys of a file, or a label twice.
     """
     level = config.level or default
-    sources = [(path, level, config.keys) for path in paths]
-    sources += [(s.path, s.level or level, s.keys or config.keys) for s in config.files]
+    sources = [_Source(path, level, config.keys, config.units) for path in paths]
+    sources += [
+        _Source(
+            s.path,
+            s.level or level,
+            s.keys or config.keys,
+            config.units if s.units is None else s.units,
+        )
+        for s in config.files
+    ]
     if not sources:
         raise ValueError(
             "there are no data: name labelled extxyz files, or list them as `files` in "
             "the configuration"
         )
-    groups: list[tuple[str | None, Keys | None, list[Path]]] = []
-    for path, level, keys in sources:
-        alike = next((g for g in groups if g[:2] == (level, keys)), None)
+    groups: list[list[_Source]] = []
+    for source in sources:
+        alike = next((g for g in groups if g[0][1:] == source[1:]), None)
         if alike is None:
-            groups.append((level, keys, [path]))
+            groups.append([source])
         else:
-            alike[2].append(path)
-    return joined([_read(*group) for group in groups])
+            alike.append(source)
+    return joined([_read(group) for group in groups])
 
 
-def _read(
-    level: str | None, keys: Keys | None, paths: Sequence[Path]
-) -> LabelledDataset:
-    dataset = read_extxyz(paths, level=level, keys=keys, labels_required=keys is None)
+class _Source(NamedTuple):
+    """A file, and how it is read."""
+
+    path: Path
+    level: str | None
+    keys: Keys | None
+    units: Keys | None
+
+
+def _read(group: Sequence[_Source]) -> LabelledDataset:
+    """The labels of files that are read in one way."""
+    paths, keys = [source.path for source in group], group[0].keys
+    dataset = read_extxyz(
+        paths,
+        level=group[0].level,
+        keys=keys,
+        units=group[0].units,
+        labels_required=keys is None,
+    )
     unlabelled = len(dataset) - len({i for i, _ in dataset.labels})
     if unlabelled and keys is not None:
         where = f"under {', '.join(keys.values())} in {', '.join(map(str, paths))}"

@@ -21,6 +21,7 @@ from mfal.data.dataset import Label, LabelledDataset, canonical, structure_key
 from mfal.data.fidelity import QUANTITIES, Fidelity
 from mfal.data.files import write_atomically
 from mfal.data.frames import DataFileError, Frame, read_frames
+from mfal.units import in_house_units
 
 __all__ = ["DataFileError", "read_extxyz", "write_extxyz"]
 
@@ -38,6 +39,7 @@ def read_extxyz(
     level: str | None = None,
     fidelities: Sequence[Fidelity] | None = None,
     keys: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
     labels_required: bool = True,
 ) -> LabelledDataset:
     """The labelled structures of one or more extxyz files (plain or `.xz`).
@@ -55,6 +57,9 @@ def read_extxyz(
     Args:
         keys: quantity -> key in the file, e.g. `{"energy": "mp2_energy"}`; then only
             these quantities are read. Standard deviations stand under `<key>_sigma`.
+        units: quantity -> unit of its values in the files, e.g.
+            `{"energy": "Hartree", "forces": "Hartree/Bohr"}` (`mfal.units`); what is not
+            named is in eV, eV/A, eV/A^3. Positions are in angstrom, as the format says.
         labels_required: whether a frame without a label is an error (else it is a
             structure without a label, as in a pool).
 
@@ -62,15 +67,19 @@ def read_extxyz(
         DataFileError: a number that is not finite, a wrong shape, an unknown species
             or level, the same structure twice at one level, a malformed or truncated
             file. Nothing is taken then.
-        ValueError: unknown quantities in `keys`, or `level` not among `fidelities`.
+        ValueError: unknown quantities in `keys`, unknown units, or `level` not among
+            `fidelities`.
     """
+    factors = {q: in_house_units(q, unit) for q, unit in (units or {}).items()}
     names = None if fidelities is None else [f.name for f in fidelities]
     if keys is not None and not (keys and set(keys) <= set(QUANTITIES)):
         raise ValueError(f"keys maps some of {QUANTITIES} to names, got {dict(keys)}")
     if level is not None and names is not None and level not in names:
         raise ValueError(f"level {level!r} is not one of the levels {names}")
     files = [paths] if isinstance(paths, str | Path) else list(paths)
-    frames = [(f, _label(f, keys)) for path in files for f in read_frames(path)]
+    frames = [
+        (f, _label(f, keys, factors)) for path in files for f in read_frames(path)
+    ]
     _report_plain_keys(frames, keys)
     default = level or (names[0] if names and len(names) == 1 else None)
     if default is None and names is None and not any(_level(f) for f, _ in frames):
@@ -156,7 +165,9 @@ def _report_plain_keys(
         logger.info("%s: labels read from energy, forces, stress (no REF_ key)", path)
 
 
-def _label(frame: Frame, keys: Mapping[str, str] | None) -> Label | None:
+def _label(
+    frame: Frame, keys: Mapping[str, str] | None, factors: Mapping[str, float]
+) -> Label | None:
     """The label of a frame, or `None` if it has no value under any of the keys."""
     values: dict[str, Any] = {}
     sigma: dict[str, Any] = {}
@@ -167,12 +178,14 @@ def _label(frame: Frame, keys: Mapping[str, str] | None) -> Label | None:
                 place, other, name = other, place, "columns, three numbers per atom"
             if key in other:
                 raise ValueError(f"{key} has to stand in {name}")
+            factor = factors.get(quantity, 1.0)
             if key in place:
-                values[quantity] = _numbers(key, place[key], quantity)
+                values[quantity] = factor * _numbers(key, place[key], quantity)
             if (key_sigma := f"{key}_sigma") in frame.header:
                 if key not in place:
                     raise ValueError(f"{key_sigma} is given, but {key} is not")
-                sigma[quantity] = _numbers(key_sigma, frame.header[key_sigma], "sigma")
+                given = _numbers(key_sigma, frame.header[key_sigma], "sigma")
+                sigma[quantity] = factor * given
         return Label(**values, sigma=sigma) if values else None
     except ValueError as error:
         raise frame.error(str(error)) from error

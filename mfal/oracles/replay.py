@@ -1,7 +1,7 @@
 """Labels that were computed before, looked up in a labelled extxyz file."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ from mfal.data.fidelity import QUANTITIES, Fidelity
 from mfal.data.frames import DataFileError, read_frames
 from mfal.oracles.oracle import Calculation, OracleError
 from mfal.oracles.specification import check_quantities
+from mfal.units import in_house_units
 
 COST_KEY = "mfal_cpu_seconds"
 """Key in the comment line of a frame: what the label cost when it was computed."""
@@ -23,20 +24,24 @@ COST_KEY = "mfal_cpu_seconds"
 class Replay:
     """The stored labels of `path` at the level `level` (by default, its own name).
 
+    `units` are those of the file, as in `read_extxyz`.
     A structure is found by `structure_key`. The cost charged is the stored
     `mfal_cpu_seconds`, else 0. The file is read once per process.
 
     Raises:
-        ValueError: a file that is not there.
+        ValueError: a file that is not there, or a unit that is not known.
     """
 
     counts_electrons: ClassVar[bool] = False
     fidelity: Fidelity
     path: str
     level: str = ""
+    units: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_quantities(self.fidelity, QUANTITIES, "a replayed file")
+        for quantity, unit in self.units.items():
+            in_house_units(quantity, unit)
         if not Path(self.path).is_file():
             raise ValueError(
                 f"level {self.fidelity.name!r}: there is no file {self.path!r} to "
@@ -72,15 +77,16 @@ class Replay:
     def _labels(self) -> Mapping[str, tuple[Label, float]]:
         level = self.level or self.fidelity.name
         state = Path(self.path).stat()
-        return _read(self.path, level, state.st_mtime_ns, state.st_size)
+        units = tuple(sorted(self.units.items()))
+        return _read(self.path, level, units, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=16)
 def _read(
-    path: str, level: str, modified: int, size: int
+    path: str, level: str, units: tuple[tuple[str, str], ...], modified: int, size: int
 ) -> Mapping[str, tuple[Label, float]]:
     """Key of the structure -> its label at this level and what that once cost."""
-    dataset = read_extxyz(path, level=level, labels_required=False)
+    dataset = read_extxyz(path, level=level, units=dict(units), labels_required=False)
     if level not in dataset.levels:
         raise ValueError(
             f"{path} holds no level {level!r}, but {', '.join(dataset.levels)}: "

@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 
-from mfal import LabelledDataset, write_extxyz
+from mfal import Fidelity, Label, LabelledDataset, write_extxyz
 from mfal.campaign.fit_config import FitConfig, check_levels, read_training_data
 from mfal.campaign.sections import ConfigError, read_section
 from mfal.campaign.settings import SparseConfig
 from mfal.models.sparse import CUTOFFS, N_INDUCING, ZETA
 from mfal.models.tuning import KernelShape
+from mfal.units import in_house_units
 
 
 @pytest.fixture
@@ -106,6 +109,36 @@ def test_each_file_may_have_its_own_level_and_keys(methanol, write):
         assert dataset.labels[key].agrees_with(label)
 
 
+@pytest.mark.faults
+def test_forces_in_other_units_are_found_and_mended_by_declaring_them(write):
+    """Row 19: forces in Hartree/Bohr beside energies in eV."""
+    structures = []
+    labels = {}
+    for i in range(12):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=i)
+        structures.append(atoms)
+        copy = atoms.copy()
+        copy.calc = EMT()
+        forces = copy.get_forces() / in_house_units("forces", "Hartree/Bohr")
+        labels[i, "emt"] = Label(copy.get_potential_energy(), forces)
+    data = LabelledDataset(tuple(structures), (Fidelity("emt"),), labels)
+    path = write("wrong.extxyz", data)
+    with pytest.raises(ValueError, match="check the units"):
+        read(path)
+    text = "files: [{path: wrong.extxyz, units: {forces: Hartree/Bohr}}]"
+    found = read_training_data(read_section(write("fit.yaml", text), FitConfig), [])
+    np.testing.assert_allclose(found.labels[3, "emt"].forces[0], true_force(data, 3))
+    whole = read(path, units={"forces": "Hartree/Bohr"})  # of files on the command line
+    assert whole.labels[3, "emt"].agrees_with(found.labels[3, "emt"])
+
+
+def true_force(dataset, index):
+    atoms = dataset.structures[index].copy()
+    atoms.calc = EMT()
+    return atoms.get_forces()[0]
+
+
 def test_one_frame_may_hold_the_labels_of_several_levels(methanol, write, caplog):
     few = methanol.subset(range(3))
     first = nameless(few, "mp2", write, "x.extxyz").read_text().splitlines()
@@ -146,6 +179,7 @@ def test_a_file_that_names_no_level_has_the_single_level_of_the_fit(methanol, wr
         ("kernel: cosine", "kernel: has to be 'rbf', 'matern52' or 'auto'"),
         ("files: [{path: none.extxyz}]", "there is no file"),
         ("evidence_rows: 0", "evidence_rows"),
+        ("units: {energy: Hartrees}", "'Hartrees' is no unit of energy"),
         ("levels: [a, a]", "listed twice"),
         ("permutations: [[0, 1.5]]", "atom orders"),
     ],

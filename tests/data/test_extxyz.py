@@ -345,3 +345,40 @@ def test_any_name_of_a_level_is_read_back(tmp_path, dataset, name):
         path, LabelledDataset(dataset.structures, (Fidelity(name),), {(0, name): label})
     )
     assert read_extxyz(path).label(0, name).sigma == {"energy": 0.1}
+
+
+# --- units
+
+
+@pytest.mark.faults
+def test_declared_units_are_those_of_the_house_once_read(tmp_path):
+    """Row 19: the same label, written in eV and in what quantum chemistry writes."""
+    path, atoms = tmp_path / "a.extxyz", bulk("Cu", cubic=True)
+    atoms.info = {"REF_energy": -1.5, "REF_energy_sigma": 0.2}
+    atoms.info["REF_stress"] = [1.0, 2.0, 3.0, 0.0, 0.0, 0.5]
+    atoms.arrays["REF_forces"] = np.arange(12.0).reshape(4, 3)
+    ase.io.write(path, atoms, format="extxyz")
+    plain = read_extxyz(path).labels[0, "reference"]
+    units = {"energy": "Hartree", "forces": "Hartree/Bohr", "stress": "GPa"}
+    read = read_extxyz(path, units=units).labels[0, "reference"]
+    hartree, bohr, gpa = 27.211386, 0.529177, 1 / 160.21766
+    assert read.energy == pytest.approx(plain.energy * hartree, rel=1e-6)
+    assert read.sigma["energy"] == pytest.approx(0.2 * hartree, rel=1e-6)
+    np.testing.assert_allclose(read.forces, plain.forces * hartree / bohr, rtol=1e-6)
+    np.testing.assert_allclose(read.stress, plain.stress * gpa, rtol=1e-6)
+    only = read_extxyz(path, units={"energy": "kcal/mol"}).labels[0, "reference"]
+    assert only.energy == pytest.approx(-1.5 / 23.0605, rel=1e-5)
+    assert (only.forces == plain.forces).all()
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ({"energy": "Hartrees"}, "'Hartrees' is no unit of energy.*kcal/mol"),
+        ({"forces": "eV"}, "'eV' is no unit of forces.*Hartree/Bohr"),
+        ({"dipole": "Debye"}, "not of 'dipole'"),
+    ],
+)
+def test_a_unit_that_is_not_known_is_refused(tmp_path, units, message):
+    with pytest.raises(ValueError, match=message):
+        read_extxyz(tmp_path / "none.extxyz", units=units)

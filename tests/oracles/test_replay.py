@@ -37,6 +37,13 @@ def test_the_stored_label_comes_back_with_its_cost(stored):
     assert first.converged
 
 
+def test_the_units_of_the_file_may_be_declared(stored):
+    oracle = build_oracle(replay(stored, units={"energy": "meV"}))
+    assert oracle(molecule("H2O")).label.energy == pytest.approx(-1e-3)
+    with pytest.raises(ValueError, match="no unit of energy"):
+        build_oracle(replay(stored, units={"energy": "eVs"}))
+
+
 def test_a_copy_that_went_through_a_file_is_found(stored):
     atoms = molecule("H2O")
     atoms.positions += 4e-9
