@@ -163,6 +163,16 @@ def test_the_last_exploration_is_told():
     assert not any("explored 10 steps" in sentence for sentence in told)
 
 
+@pytest.mark.parametrize(
+    ("finished", "told"),
+    [(False, "by step 4: The choosing paid"), (True, "The choosing paid")],
+)
+def test_it_is_told_whether_choosing_paid_and_by_which_step(finished, told):
+    compared = {"verdict": {"choosing": "The choosing paid"}, "compared_after": 4}
+    now = {**DOCUMENT, "finished": finished, "stopping_reason": None, **compared}
+    assert told in list(standing.sentences(now))
+
+
 def test_the_document_itself_is_printed_as_json(tmp_path, monkeypatch):
     monkeypatch.setattr("mfal.campaign.run.campaign_results", lambda _, **__: DOCUMENT)
     monkeypatch.setattr(

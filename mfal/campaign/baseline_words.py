@@ -8,7 +8,10 @@ MARGIN = 1.05
 
 
 def verdicts(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> dict[str, str]:
-    """Whether the second level and the choosing paid, in words with numbers."""
+    """Whether the second level and the choosing paid, in words with numbers.
+
+    Nothing if the rows are of other levels, of which one was left since.
+    """
     by_name = {row["name"]: row for row in rows}
     high = levels[-1]
     alone = by_name.get(f"{high} alone, random labels")
@@ -18,6 +21,8 @@ def verdicts(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> dict[str,
         chosen = by_name[f"{high} alone, chosen labels"]
         return {"choosing": _paid("The choosing", chosen, alone, "random labels")}
     joint = f"joint, {levels[0]} at hand"
+    if f"{joint}, random labels" not in by_name:
+        return {}
     second = _paid(
         f"The level {levels[0]}",
         by_name[f"{joint}, random labels"],

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from mfal.campaign.config import CampaignConfig, ConfigError
 from mfal.campaign.document import results_document, system_of
 from mfal.campaign.engines import Engine, ExactEngine, Pool, SparseEngine
 from mfal.campaign.exploring import due, explored
-from mfal.campaign.finishing import compared, final_evaluation
+from mfal.campaign.finishing import Shadow, compared, final_evaluation
 from mfal.campaign.geometries import draw_pool, pool_from_file
 from mfal.campaign.judging import judgements
 from mfal.campaign.labelling import GRACE, Labelling, Paused, label_step
@@ -91,6 +92,7 @@ class Campaign:
         self._number = 1
         self._known: tuple[int, Potential] | None = None
         self._ranked: Pool | None = None
+        self._shadow = Shadow()
 
     def run(self) -> dict[str, Any]:
         """Runs to the end and returns the results (see `mfal.campaign.document`).
@@ -182,10 +184,35 @@ class Campaign:
                 allowed_modules=self.config.allowed_modules,
                 leases=self._leases,
             )
-            self.store.finish_step(number, self._learn(number, phase))
-            self._write_results()
+            self._close(number, phase)
         self._number += 1
         return next(s for s in self.store.steps() if s.step == number)
+
+    def _close(self, number: int, phase: str) -> None:
+        """Learns from a step, and compares if labels take much longer than that."""
+        begin = time.perf_counter()
+        self.store.finish_step(number, self._learn(number, phase))
+        fit = time.perf_counter() - begin
+        if phase in ("sweep", "acquired") and not self._stop.is_set():
+            labelled = math.fsum(x.wall_seconds for x in self.store.tallies().rows)
+            if self._shadow.due(labelled, fit):
+                begin = time.perf_counter()
+                rows = self._compared(number)
+                self.store.set_meta("comparison", json.dumps(rows))
+                self.store.set_meta("compared_after", str(number))
+                self._shadow.took(time.perf_counter() - begin)
+        self._write_results()
+
+    def _compared(self, number: int) -> list[dict[str, Any]]:
+        """The comparison with random and single-level labels after a step."""
+        model, _ = self._model(number)
+        heldout = self._heldout(model.levels)
+        if not self.config.comparison or heldout is None or not heldout.structures:
+            return []
+        self.progress("comparing with random and single-level labels")
+        _, ids = self._dataset(number)
+        seed, engine = self.config.seed, self._engine
+        return compared(self.store, model, heldout, ids, seed=seed, engine=engine)
 
     def _acquire_without_waiting(self) -> None:
         """The acquired steps, overlapping: see `mfal.campaign.asynchronous`."""
@@ -196,8 +223,7 @@ class Campaign:
 
         def learn(number: int) -> None:
             self._number = number
-            self.store.finish_step(number, self._learn(number, "acquired"))
-            self._write_results()
+            self._close(number, "acquired")
 
         labelling = Labelling(
             self.store,
@@ -445,14 +471,10 @@ class Campaign:
         model, _ = self._model(self._number - 1)
         heldout = self._heldout(model.levels)
         save_potential(model, self.directory / "model")
-        rows: list[dict[str, Any]] = []
-        if self.config.comparison and heldout is not None and heldout.structures:
-            self.progress("comparing with random and single-level labels")
-            _, ids = self._dataset(self._number - 1)
-            seed, engine = self.config.seed, self._engine
-            rows = compared(self.store, model, heldout, ids, seed=seed, engine=engine)
+        rows = self._compared(self._number - 1)
         result = final_evaluation(model, heldout)
         self.store.set_meta("comparison", json.dumps(rows))
+        self.store.set_meta("compared_after", str(self._number - 1))
         self.store.set_meta("evaluation", json.dumps(result))
 
     def _mend_model(self) -> None:

@@ -104,6 +104,7 @@ def results_document(
         "learning_curve": _learning_curve(steps, labels, ledger, names),
         "evaluation": evaluated,
         "comparison": rows,
+        "compared_after": json.loads(store.meta("compared_after") or "null"),
         "verdict": verdicts(rows, used),
         "rho": _last(store, "rho"),
         "rho_standard_error": _last(store, "rho_standard_error"),

@@ -1,6 +1,7 @@
-"""The end of a campaign: its errors, and what its labels are compared with."""
+"""The errors of a campaign at its end, and what its labels are compared with."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mfal.campaign.baselines import comparison
@@ -10,6 +11,33 @@ from mfal.campaign.reader import StoreReader
 from mfal.campaign.records import BUDGETED
 from mfal.models.evaluation import calibration_curves, evaluation, parity
 from mfal.models.storage import Potential
+
+SHARE = 0.05
+"""Of the time that labels took (wall seconds), what comparisons on the way may take."""
+FITS = 40
+"""Fits that the first comparison is expected to take as long as."""
+
+
+@dataclass
+class Shadow:
+    """How often a running campaign is compared: as far as its labels' time allows.
+
+    Where labels take hours there is a comparison after every step, where they take less
+    than the fits (or are replayed) only that of the end.
+    """
+
+    spent: float = 0.0
+    last: float | None = None
+
+    def due(self, labelled: float, fit: float) -> bool:
+        """Whether one more keeps to the share, after a fit that took so many seconds."""
+        expected = FITS * fit if self.last is None else self.last
+        return self.spent + expected <= SHARE * labelled
+
+    def took(self, seconds: float) -> None:
+        """Notes what a comparison took."""
+        self.spent += seconds
+        self.last = seconds
 
 
 def compared(
@@ -23,14 +51,14 @@ def compared(
 ) -> list[dict[str, Any]]:
     """The comparison with random and single-level labels, as plain JSON.
 
-    `ids` are the structures of the model's data; those that were bought at the highest
-    level count in the order they were bought. No new label is needed.
+    `ids` are the structures of the model's data; those of them that were bought at the
+    highest level count in the order they were bought. No new label is needed.
     """
     position = {structure: i for i, structure in enumerate(ids)}
     bought = [
         position[x.structure_id]
         for x in store.labels(state="done", level=model.levels[-1])
-        if x.purpose in BUDGETED
+        if x.purpose in BUDGETED and x.structure_id in position
     ]
     return comparison(model, heldout, bought, seed=seed, engine=engine)
 

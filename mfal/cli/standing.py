@@ -68,11 +68,20 @@ def sentences(document: Document) -> Iterator[str]:
             continue
         name = name.replace("_", " ")
         yield f"{name}: {number}"
+    yield from _compared(document)
     yield from document["forecast"]["sentences"]
     if document["finished"]:
         yield document["stopping_reason"] or "done"
     else:
         yield "not finished: `mfal run` resumes it"
+
+
+def _compared(document: Document) -> Iterator[str]:
+    """Whether the second level and the choosing paid; on the way, by which step."""
+    step = document.get("compared_after")
+    begin = "" if document["finished"] or step is None else f"by step {step}: "
+    for sentence in (document.get("verdict") or {}).values():
+        yield begin + sentence
 
 
 def _affordable(document: Document, cost: Mapping[str, float] | None) -> str:

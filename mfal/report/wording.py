@@ -85,7 +85,7 @@ def second_level_verdict(document: Document) -> str:
     """
     given = part(document, "verdict", "second_level")
     if given:
-        return re.sub(r"\beV/A\b", FORCE_UNIT, str(given))
+        return _by_now(document, str(given))
     if len(level_names(document)) == 1:
         return "There is one level only, so no second level could pay."
     left = [part(x, "sentence") for x in part(document, "levels_left") or []]
@@ -107,7 +107,7 @@ def choosing_verdict(document: Document) -> str:
     comparison whose names differ by the word "random" only."""
     given = part(document, "verdict", "choosing")
     if given:
-        return re.sub(r"\beV/A\b", FORCE_UNIT, str(given))
+        return _by_now(document, str(given))
     rows = _compared(document)
     filler = {"random", "chosen", "information", "variance", "labels", "by"}
     for name in sorted(rows, key=lambda n: "alone" in _words(n)):
@@ -123,6 +123,13 @@ def choosing_verdict(document: Document) -> str:
         "Whether choosing the labels paid was not measured: there is no comparison "
         "with random labels of the same kind."
     )
+
+
+def _by_now(document: Document, sentence: str) -> str:
+    """A verdict of the campaign; on the way, with the step that it was made after."""
+    step = part(document, "compared_after")
+    begin = "" if part(document, "finished") or step is None else f"By step {step}: "
+    return begin + re.sub(r"\beV/A\b", FORCE_UNIT, sentence)
 
 
 def batches(document: Document) -> str:

@@ -1,12 +1,13 @@
 """Strategies are compared at the same number of labels, never on what they have seen."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
-from small_campaigns import LEVELS, morse, water
+from small_campaigns import LEVELS, morse, run, small_config, water, write_labels
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.campaign import trials
+from mfal.campaign import campaign_results, finishing, trials
 from mfal.campaign.baseline_words import verdicts
 from mfal.campaign.baselines import comparison
 from mfal.campaign.learning import HeldOut
@@ -197,3 +198,58 @@ def test_chosen_labels_are_the_first_that_were_bought(model, compared, monkeypat
     first = {water(i).positions[0, 0] for i in (9, 2)}
     assert positions(seen[0], "high") == first
     assert [len(positions(d, "high")) for d in seen] == [2] * (1 + FOLDS)
+
+
+# --- while a campaign runs
+
+
+def shadowed(folder, monkeypatch, share):
+    """A campaign with room for a comparison after every step, or only at its end."""
+    monkeypatch.setattr("mfal.campaign.finishing.SHARE", share)
+    write_labels(folder, size=32)
+    pool = {"sampler": "file", "path": "pool.extxyz", "size": 32}
+    config = small_config(folder, pool=pool, validation=12)
+    rows, directory = [], folder / f"campaign_{share:g}"
+
+    def note(text):
+        if text.startswith("step") and "learning" not in text:
+            document = campaign_results(directory)
+            rows.append((document["compared_after"], document["verdict"]))
+
+    return run(config, directory, progress=note), rows
+
+
+def test_a_running_campaign_is_compared_as_far_as_the_time_of_its_labels_allows(
+    tmp_path, monkeypatch
+):
+    at_the_end, never = shadowed(tmp_path, monkeypatch, 0.0)
+    after_each, always = shadowed(tmp_path, monkeypatch, math.inf)
+    assert {step for step, _ in never} == {None}
+    steps = [step for step, _ in always]
+    assert steps[-1] == max(s["step"] for s in after_each["learning_curve"])
+    assert [s for s in steps if s is not None] == sorted(s for s in steps if s)
+    assert any(verdict for _, verdict in always)
+    # it is looked on, and changes nothing
+    assert after_each["bought"] == at_the_end["bought"]
+    assert after_each["comparison"] == at_the_end["comparison"]
+
+
+def test_comparisons_take_their_share_and_no_more():
+    shadow = finishing.Shadow()
+    first = finishing.FITS * 2.0 / finishing.SHARE
+    assert not shadow.due(labelled=first - 1, fit=2.0)
+    assert shadow.due(labelled=first + 1, fit=2.0)
+    shadow.took(10.0)
+    assert not shadow.due(labelled=19.9 / finishing.SHARE, fit=2.0)
+    assert shadow.due(labelled=20.1 / finishing.SHARE, fit=2.0)
+
+
+def test_a_comparison_of_levels_that_were_left_since_says_nothing():
+    row = {"forces_mae": 0.1, "n_high": 8}
+    rows = [
+        {"name": "high alone, random labels", **row},
+        {"name": "joint, low at hand, random labels", **row},
+        {"name": "joint, low at hand, chosen labels", **row},
+    ]
+    assert set(verdicts(rows, ["low", "high"])) == {"second_level", "choosing"}
+    assert verdicts(rows, ["middle", "high"]) == {}

@@ -36,6 +36,7 @@ KEYS = {
     "stopping",
     "evaluation",
     "comparison",
+    "compared_after",
     "verdict",
     "rho",
     "rho_standard_error",
