@@ -249,7 +249,14 @@ class Campaign:
         plan = planning.plan_levels(
             pilot, costs, self.config.acquisition.low_level_first_above
         )
-        plan["budget"] = ledger.total(costs)
+        plan["reserve"] = ledger.reserve(costs, plan["levels"])
+        plan["budget"] = ledger.total(costs) - plan["reserve"]
+        if plan["reserve"] and plan["budget"] < ledger.spent():
+            raise ConfigError(
+                f"budget: {plan['reserve']:.4g} {ledger.unit} reserved for validation "
+                f"leave {plan['budget']:.4g}, the pilot took {ledger.spent():.4g}: raise "
+                "the budget, or lower validation"
+            )
         self.store.set_meta("plan", json.dumps(plan))
         for sentence in plan["sentences"]:
             self._tell(sentence)

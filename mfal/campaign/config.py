@@ -169,6 +169,8 @@ class CampaignConfig(Section):
         for key in ("stopping", "explore", "probes"):
             if not data[key]:  # as campaigns wrote it before there was this key
                 del data[key]
+        if data["budget"]["validation"] == "beside":
+            del data["budget"]["validation"]
         if data["acquisition"]["deployment"] == "standalone":
             del data["acquisition"]["deployment"]
         for key in ("allowed_modules", "asynchronous", "memory"):

@@ -86,6 +86,7 @@ def results_document(
             "total": plan["budget"] if plan else None,
             "spent": ledger.spent(),
             "spent_per_level": {name: ledger.spent(name) for name in names},
+            "reserved": (plan.get("reserve") or None) if plan else None,
             "outside": {"validation": ledger.spent(purposes=("validation",))},
         },
         "n_labels": {name: counts.get(name, {}) for name in names},

@@ -71,7 +71,10 @@ def of_validation(document: Mapping[str, Any]) -> list[str]:
     rest = f"; about {open_:.3g} more are reserved for it" if open_ else ""
     if wanted is not None and not open_:
         rest = "; nothing is open"
-    return [f"Validation is paid beside the budget: {cost:.3g} {unit} so far{rest}."]
+    how = "Validation is paid beside the budget:"
+    if reserved := budget.get("reserved"):
+        how = f"Of the budget {reserved:.3g} {unit} are set aside for validation:"
+    return [f"{how} {cost:.3g} {unit} so far{rest}."]
 
 
 def _two(value: float) -> str:

@@ -15,7 +15,8 @@ from mfal.campaign.records import BUDGETED, StoredLabel
 class Ledger:
     """Costs of a campaign in one unit: measured CPU seconds, or declared costs.
 
-    Failed attempts are charged. Validation is bought outside the budget. `store` is
+    Failed attempts are charged. Validation is bought outside the budget, or from what
+    is set aside of it (`reserve`). `store` is
     asked at each question; give its `Books` for many questions about one moment, or its
     `Tallies`, whose sums are those of `Books` to rounding.
     """
@@ -126,6 +127,14 @@ class Ledger:
             and (x.state == "running" or (x.state == "pending" and not x.attempts))
         )
         return self.spent() + still + expected(label.level)
+
+    def reserve(
+        self, estimates: Mapping[str, CostEstimate], levels: Sequence[str]
+    ) -> float:
+        """What held-out labels at these levels will cost, if the budget pays for them."""
+        if self.config.budget.validation == "beside":
+            return 0.0
+        return self.config.validation * math.fsum(estimates[x].mean for x in levels)
 
     def total(self, estimates: Mapping[str, CostEstimate]) -> float:
         """The whole budget in the ledger's unit."""

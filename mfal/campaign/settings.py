@@ -155,13 +155,15 @@ class BudgetConfig(Section):
     """What may be spent, the pilot included: exactly one of the first three.
 
     `costs` declares the cost of a label per level instead of measuring it; `cost` is
-    in its units.
+    in its units. Held-out labels are paid `beside` the budget, or from what is `reserved`
+    for them of it once the pilot has shown what labels cost.
     """
 
     highest_labels: PositiveInt | None = None
     cpu_seconds: PositiveFloat | None = None
     cost: PositiveFloat | None = None
     costs: dict[str, PositiveFloat] | None = None
+    validation: Literal["beside", "reserved"] = "beside"
 
     @model_validator(mode="after")
     def _one_limit(self) -> "BudgetConfig":

@@ -15,6 +15,7 @@ from small_campaigns import (
     write_labels,
 )
 
+from mfal.campaign import ConfigError
 from mfal.campaign.store import CampaignStore
 from mfal.models.storage import load_potential
 
@@ -204,3 +205,33 @@ def test_the_campaign_says_what_it_does(swept):
     assert swept.results["plan"][0] in told
     assert "step 3: 10 of 10 labels" in told
     assert told[-1] == "comparing with random and single-level labels"
+
+
+@pytest.mark.parametrize("costs", [None, DECLARED], ids=["measured", "declared"])
+def test_validation_may_be_paid_from_the_budget(tmp_path, costs):
+    write_labels(tmp_path)
+    limit = {"highest_labels": 9, "costs": costs}
+    reserved = {**limit, "validation": "reserved"}
+    apart = run(small_config(tmp_path, budget=limit), tmp_path / "apart")
+    found = run(small_config(tmp_path, budget=reserved), tmp_path / "within")
+    budget, whole = found["budget"], apart["budget"]["total"]
+    assert apart["budget"]["reserved"] is None
+    assert budget["total"] + budget["reserved"] == pytest.approx(whole)
+    held_out = budget["outside"]["validation"]
+    # its price was learned on the pilot: single labels differ by 20 % here
+    assert budget["reserved"] == pytest.approx(held_out, rel=0.2)
+    assert budget["spent"] <= budget["total"]
+    assert budget["spent"] < apart["budget"]["spent"]
+    said = " ".join(found["forecast"]["sentences"])
+    assert f"Of the budget {budget['reserved']:.3g} " in said
+
+
+def test_a_reserve_that_leaves_less_than_the_pilot_took_is_refused(tmp_path):
+    write_labels(tmp_path)
+    budget = {"highest_labels": 5, "validation": "reserved"}
+    config = small_config(tmp_path, budget=budget)
+    for _ in range(2):  # again on resuming
+        with pytest.raises(
+            ConfigError, match=r"reserved for validation.*raise the bud"
+        ):
+            run(config, tmp_path / "campaign")
