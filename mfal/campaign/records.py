@@ -1,5 +1,6 @@
 """The rows of a campaign's store, and how structures and labels become rows."""
 
+import hashlib
 import json
 import math
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from mfal.campaign.database import StoreError
 from mfal.data import Label, structure_key
 
 ROLES = ("candidate", "target", "heldout", "probe")
@@ -174,13 +176,21 @@ def structure_row(index: int, atoms: Atoms, role: str) -> tuple[Any, ...]:
 
 
 def stored_structure(row: sqlite3.Row) -> StoredStructure:
-    """The structure of a row, positions to the bit."""
+    """The structure of a row, positions to the bit.
+
+    Raises:
+        StoreError: it is not the one that its key was made of.
+    """
     atoms = Atoms(
         numbers=np.frombuffer(row["numbers"], "<i8"),
         positions=np.frombuffer(row["positions"], "<f8").reshape(-1, 3),
         cell=np.frombuffer(row["cell"], "<f8").reshape(3, 3),
         pbc=[flag == "1" for flag in row["pbc"]],
     )
+    if structure_key(atoms) != row["key"]:
+        raise StoreError(
+            f"structure {row['id']} is damaged: restore campaign.sqlite from a copy"
+        )
     return StoredStructure(row["id"], atoms, row["role"], row["key"])
 
 
@@ -194,8 +204,11 @@ def stored_label(row: sqlite3.Row) -> StoredLabel:
 
 
 def encode_label(label: Label) -> str:
-    """A label as JSON; every number in the digits that give it back exactly."""
-    return json.dumps(
+    """A label as JSON; every number in the digits that give it back exactly.
+
+    The last entry is a hash of what stands before it.
+    """
+    text = json.dumps(
         {
             "energy": label.energy,
             "forces": None if label.forces is None else label.forces.tolist(),
@@ -203,15 +216,36 @@ def encode_label(label: Label) -> str:
             "sigma": {name: float(value) for name, value in label.sigma.items()},
         }
     )
+    return f'{text[:-1]}{_HASH}"{_hash_of(text[:-1])}"}}'
 
 
 def decode_label(text: str) -> Label:
-    """The label that `encode_label` wrote."""
-    values = json.loads(text)
-    for name in ("forces", "stress"):
-        if values[name] is not None:
-            values[name] = np.array(values[name], dtype=float)
-    return Label(**values)
+    """The label that `encode_label` wrote; older ones have no hash.
+
+    Raises:
+        StoreError: it is not what was written.
+    """
+    told, hashed, digest = text.partition(_HASH)
+    try:
+        if hashed and digest != f'"{_hash_of(told)}"}}':
+            raise ValueError("its hash is another one")
+        values = json.loads(text)
+        values.pop("sha256", None)
+        for name in ("forces", "stress"):
+            if values[name] is not None:
+                values[name] = np.array(values[name], dtype=float)
+        return Label(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"a stored label is damaged ({error}): restore campaign.sqlite from a copy"
+        ) from None
+
+
+_HASH = ', "sha256": '
+
+
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def same_result(one: Label, other: Label) -> bool:

@@ -5,6 +5,8 @@ import time
 import numpy as np
 import pytest
 from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stored_campaign import (
     HIGH,
     LOW,
@@ -18,8 +20,9 @@ from stored_campaign import (
 )
 
 from mfal.campaign.database import StoreError
+from mfal.campaign.records import decode_label, encode_label
 from mfal.campaign.store import CampaignStore
-from mfal.data import Label, structure_key
+from mfal.data import Fidelity, Label, structure_key
 
 
 def test_structures_come_back_to_the_bit(store):
@@ -392,3 +395,36 @@ def test_status_of_a_hundred_thousand_labels_takes_under_a_second(tmp_path):
     assert spent == pytest.approx(9000.0, rel=1e-14)
     assert n_events == {}
     assert seconds < 1.0
+
+
+# --- damage
+
+
+@pytest.mark.faults
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 6))
+@settings(max_examples=60, deadline=None)
+def test_a_flipped_bit_in_a_stored_label_is_never_read_as_another_label(place, bit):
+    """Row 16, for the labels: promise 4 holds after the disk has lied."""
+    written = encode_label(result(3))
+    place %= len(written)
+    flipped = chr(ord(written[place]) ^ (1 << bit))
+    damaged = written[:place] + flipped + written[place + 1 :]
+    with pytest.raises(StoreError, match="a stored label is damaged"):
+        decode_label(damaged)
+    assert decode_label(written).agrees_with(result(3))
+
+
+def test_a_label_of_an_older_store_has_no_hash_and_is_read():
+    written = encode_label(result(3))
+    bare = written[: written.index(', "sha256"')] + "}"
+    assert decode_label(bare).agrees_with(result(3))
+
+
+@pytest.mark.faults
+def test_a_damaged_label_or_structure_stops_the_fit_with_what_to_do(store):
+    store._execute("UPDATE labels SET result = replace(result, '1', '2') WHERE id = 1")
+    with pytest.raises(StoreError, match=r"restore campaign\.sqlite from a copy"):
+        store.dataset((Fidelity("a"), Fidelity("b")))
+    store._execute("UPDATE structures SET positions = zeroblob(length(positions))")
+    with pytest.raises(StoreError, match="structure 0 is damaged"):
+        store.structures()

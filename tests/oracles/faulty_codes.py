@@ -1,5 +1,6 @@
 """Calculators that fail in every way seen in practice; workers import this module."""
 
+import itertools
 import json
 import os
 import signal
@@ -45,8 +46,10 @@ class WrongStress(Sound):
 
 
 class Restless(Sound):
+    calls = itertools.count()
+
     def falsify(self):
-        self.results["energy"] += 0.01 * np.random.default_rng().standard_normal()
+        self.results["energy"] += 0.01 * next(self.calls)
 
 
 class Unconverged(Sound):
