@@ -33,7 +33,8 @@ class MfalCalculator(Calculator):
     `uncertainties` a standalone potential is several times faster. `species_factors`
     multiply the uncertainties of forces by the species of the atom. `threads` is the
     number of threads of torch while a structure is computed (the low level has its
-    own); `None` leaves it as it is. One was the fastest for all that was tried.
+    own); `None` leaves it as it is. Two that sleep while they wait took 1.7 to 2.7 times as
+    long as one (`benchmarks/scaling`).
 
     `low_level` is a calculator of the level `at_hand_level` (the lowest): its energy
     and forces at each structure are what the prediction is conditioned on,

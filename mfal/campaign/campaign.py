@@ -193,15 +193,27 @@ class Campaign:
         begin = time.perf_counter()
         self.store.finish_step(number, self._learn(number, phase))
         fit = time.perf_counter() - begin
-        if phase in ("sweep", "acquired") and not self._stop.is_set():
+        if self.config.comparison and phase in ("sweep", "acquired"):
             labelled = math.fsum(x.wall_seconds for x in self.store.tallies().rows)
-            if self._shadow.due(labelled, fit):
-                begin = time.perf_counter()
-                rows = self._compared(number)
-                self.store.set_meta("comparison", json.dumps(rows))
-                self.store.set_meta("compared_after", str(number))
-                self._shadow.took(time.perf_counter() - begin)
+            if self._shadow.due(labelled, fit) and not self._stop.is_set():
+                self._compare(number)
         self._write_results()
+
+    def _compare(self, number: int) -> None:
+        """Compares on the way; if that fails, it is told and the campaign goes on."""
+        begin = time.perf_counter()
+        try:
+            rows = self._compared(number)
+        except Exception as error:
+            self.store.log_event("not_compared", f"step {number}: {error!r}"[:500])
+        else:
+            self._keep_comparison(number, rows)
+        self._shadow.took(time.perf_counter() - begin)
+
+    def _keep_comparison(self, number: int, rows: list[dict[str, Any]]) -> None:
+        with self.store.batch():
+            self.store.set_meta("comparison", json.dumps(rows))
+            self.store.set_meta("compared_after", str(number))
 
     def _compared(self, number: int) -> list[dict[str, Any]]:
         """The comparison with random and single-level labels after a step."""
@@ -480,8 +492,7 @@ class Campaign:
         save_potential(model, self.directory / "model")
         rows = self._compared(self._number - 1)
         result = final_evaluation(model, heldout)
-        self.store.set_meta("comparison", json.dumps(rows))
-        self.store.set_meta("compared_after", str(self._number - 1))
+        self._keep_comparison(self._number - 1, rows)
         self.store.set_meta("evaluation", json.dumps(result))
 
     def _mend_model(self) -> None:

@@ -16,9 +16,9 @@ class Ledger:
     """Costs of a campaign in one unit: measured CPU seconds, or declared costs.
 
     Failed attempts are charged. Validation is bought outside the budget, or from what
-    is set aside of it (`reserve`). `store` is
-    asked at each question; give its `Books` for many questions about one moment, or its
-    `Tallies`, whose sums are those of `Books` to rounding.
+    is set aside of it (`reserve`). `store` is asked at each question; give its `Books`
+    for many questions about one moment, or its `Tallies`, whose sums are those of `Books`
+    to rounding.
     """
 
     config: CampaignConfig

@@ -234,6 +234,24 @@ def test_a_running_campaign_is_compared_as_far_as_the_time_of_its_labels_allows(
     assert after_each["comparison"] == at_the_end["comparison"]
 
 
+def test_a_comparison_that_fails_on_the_way_is_told_and_ends_nothing(
+    tmp_path, monkeypatch
+):
+    real, calls = finishing.comparison, []
+
+    def failing_first(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("no such luck")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("mfal.campaign.finishing.comparison", failing_first)
+    results, _ = shadowed(tmp_path, monkeypatch, math.inf)
+    assert results["finished"]
+    assert results["events"]["not_compared"] == 1
+    assert results["comparison"]
+
+
 def test_comparisons_take_their_share_and_no_more():
     shadow = finishing.Shadow()
     first = finishing.FITS * 2.0 / finishing.SHARE
