@@ -4,7 +4,8 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -199,21 +200,23 @@ class StoreReader:
 
     def tallies(self) -> Tallies:
         """Sums over the labels of each step, level, purpose and state, by step."""
-        rows = self._rows(
-            "SELECT step, level, purpose, state, count(*), sum(attempts), "
-            "sum(wall_seconds), sum(cpu_seconds), max(gain_per_cost), "
-            "min(requested_at) FROM labels GROUP BY step, level, purpose, state "
-            "ORDER BY step, min(rank)"
-        )
         paid: dict[str, list[tuple[int, float]]] = {}
         cursor = self._connection.cursor()
         cursor.row_factory = None
-        for level in {row["level"] for row in rows}:
-            cursor.execute(
-                "SELECT step, cpu_seconds FROM labels WHERE level = ? AND state = 'done'",
-                [level],
+        with self._one_state():
+            rows = self._rows(
+                "SELECT step, level, purpose, state, count(*), sum(attempts), "
+                "sum(wall_seconds), sum(cpu_seconds), max(gain_per_cost), "
+                "min(requested_at) FROM labels GROUP BY step, level, purpose, state "
+                "ORDER BY step, min(rank)"
             )
-            paid[level] = cursor.fetchall()
+            for level in {row["level"] for row in rows}:
+                cursor.execute(
+                    "SELECT step, cpu_seconds FROM labels "
+                    "WHERE level = ? AND state = 'done'",
+                    [level],
+                )
+                paid[level] = cursor.fetchall()
         return Tallies([Tally(*row) for row in rows], paid)
 
     def costs(self, level: str, up_to_step: int | None = None) -> list[float]:
@@ -295,6 +298,18 @@ class StoreReader:
         """Number of events per kind."""
         rows = self._rows("SELECT kind, count(*) FROM events GROUP BY kind")
         return {row[0]: row[1] for row in rows}
+
+    @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        """Several questions about one moment, while others write."""
+        if self._connection.in_transaction:  # there it is so anyway
+            yield
+            return
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("COMMIT")
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
