@@ -5,7 +5,7 @@ tested on others (see `mfal.campaign.trials`), random choice can be compared wit
 that were chosen, at the same numbers of labels and at no further cost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,18 +28,20 @@ def comparison(
     *,
     seed: int,
     engine: Engine | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Errors of each strategy at the same number of high-level labels, as plain JSON.
 
     `bought` are the positions in the model's data set of the structures with a label of
     the highest level, in the order they were bought. A row of a strategy has a `curve`
     of its errors at few to many labels, and `against`, the row that it is judged by with
-    the ratios of errors (see `mfal.campaign.paired_errors`).
+    the ratios of errors (see `mfal.campaign.paired_errors`). `between` is called now and
+    then, and may raise.
     """
     final = [_final(model, heldout, mode, len(bought), seed) for mode in _modes(model)]
     if len(heldout.structures) < FEWEST or not bought:
         return final
-    trials = Trials(model, heldout, list(bought), seed, engine)
+    trials = Trials(model, heldout, list(bought), seed, engine, between)
     high, most = model.levels[-1], trials.sizes[-1]
     joint = [("joint", mode) for mode in _modes(model)] if len(model.levels) > 1 else []
     first = f"{high} alone, random labels"

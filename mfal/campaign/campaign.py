@@ -204,6 +204,8 @@ class Campaign:
         begin = time.perf_counter()
         try:
             rows = self._compared(number)
+        except Paused:
+            return  # who asked for the end is heard at the next label
         except Exception as error:
             self.store.log_event("not_compared", f"step {number}: {error!r}"[:500])
         else:
@@ -223,8 +225,15 @@ class Campaign:
             return []
         self.progress("comparing with random and single-level labels")
         _, ids = self._dataset(number)
-        seed, engine = self.config.seed, self._engine
-        return compared(self.store, model, heldout, ids, seed=seed, engine=engine)
+        return compared(
+            self.store,
+            model,
+            heldout,
+            ids,
+            seed=self.config.seed,
+            engine=self._engine,
+            between=partial(self._go_on, "stopped while comparing"),
+        )
 
     def _acquire_without_waiting(self) -> None:
         """The acquired steps, overlapping: see `mfal.campaign.asynchronous`."""

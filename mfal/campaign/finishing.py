@@ -1,6 +1,6 @@
 """The errors of a campaign at its end, and what its labels are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,13 @@ def compared(
     *,
     seed: int,
     engine: Engine,
+    between: Callable[[], None],
 ) -> list[dict[str, Any]]:
     """The comparison with random and single-level labels, as plain JSON.
 
     `ids` are the structures of the model's data; those of them that were bought at the
-    highest level count in the order they were bought. No new label is needed.
+    highest level count in the order they were bought. No new label is needed. `between`
+    may raise to end it.
     """
     position = {structure: i for i, structure in enumerate(ids)}
     bought = [
@@ -60,7 +62,7 @@ def compared(
         for x in store.labels(state="done", level=model.levels[-1])
         if x.purpose in BUDGETED and x.structure_id in position
     ]
-    return comparison(model, heldout, bought, seed=seed, engine=engine)
+    return comparison(model, heldout, bought, seed=seed, engine=engine, between=between)
 
 
 def final_evaluation(model: Potential, heldout: HeldOut | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ fold, in turn. Chosen labels are the first n that were bought. Levels below the 
 have the labels of the end of the campaign throughout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,13 +30,17 @@ Tested = Mapping[str, Errors]
 
 @dataclass(frozen=True)
 class Trials:
-    """Every strategy, trained on n labels of the highest level and tested."""
+    """Every strategy, trained on n labels of the highest level and tested.
+
+    `between` is called before each, and may raise to end it.
+    """
 
     model: Potential
     heldout: HeldOut
     bought: list[int]
     seed: int
     engine: Engine | None
+    between: Callable[[], None] = lambda: None
     known: dict[tuple[str, str, int], Tested] = field(default_factory=dict)
     starts: dict[int, Hyperparameters] = field(default_factory=dict)
     """By the number of labels: the first fit of the highest level alone, at which the
@@ -66,6 +70,7 @@ class Trials:
         """The errors of a strategy with n labels of the highest level; made once."""
         key = (kind, labels, n)
         if key not in self.known:
+            self.between()
             trial = self._random if labels == "random" else self._chosen
             self.known[key] = trial(kind, n)
         return self.known[key]

@@ -4,10 +4,18 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from small_campaigns import LEVELS, morse, run, small_config, water, write_labels
+from small_campaigns import (
+    LEVELS,
+    InProcess,
+    morse,
+    run,
+    small_config,
+    water,
+    write_labels,
+)
 
 from mfal import Fidelity, Label, LabelledDataset
-from mfal.campaign import campaign_results, finishing, trials
+from mfal.campaign import Campaign, Paused, campaign_results, finishing, trials
 from mfal.campaign.baseline_words import verdicts
 from mfal.campaign.baselines import comparison
 from mfal.campaign.learning import HeldOut
@@ -250,6 +258,34 @@ def test_a_comparison_that_fails_on_the_way_is_told_and_ends_nothing(
     assert results["finished"]
     assert results["events"]["not_compared"] == 1
     assert results["comparison"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("share", [0.0, math.inf], ids=["at the end", "on the way"])
+def test_a_stop_during_a_comparison_is_heard_between_two_models(
+    tmp_path, monkeypatch, share
+):
+    monkeypatch.setattr("mfal.campaign.finishing.SHARE", share)
+    write_labels(tmp_path, size=32)
+    pool = {"sampler": "file", "path": "pool.extxyz", "size": 32}
+    config = small_config(tmp_path, pool=pool, validation=12)
+    tested = []
+
+    def counting(self, *key):
+        tested.append(key)
+        campaign.stop()
+        return real(self, *key)
+
+    real = trials.Trials.tested
+    monkeypatch.setattr(trials.Trials, "tested", counting)
+    campaign = Campaign(config, tmp_path / "campaign", executor=InProcess())
+    with pytest.raises(Paused):
+        campaign.run()
+    assert len(tested) == 1
+    monkeypatch.undo()
+    results = campaign.run()
+    assert results["finished"]
+    assert results["verdict"]
 
 
 def test_comparisons_take_their_share_and_no_more():
