@@ -4,6 +4,7 @@ Energies eV, positions A, forces eV/A, stress eV/A^3 (tension positive, Voigt or
 xx yy zz yz xz xy, as in ASE). The factors are ASE's (CODATA 2014).
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from ase import units as _ase
@@ -61,3 +62,14 @@ def in_house_units(quantity: str, unit: str) -> float:
             f"{unit!r} is no unit of {quantity} that is known: one of {', '.join(known)}"
         )
     return known[unit]
+
+
+def unit_factors(units: Mapping[str, str]) -> dict[str, float]:
+    """`in_house_units` of each quantity of a file, by its unit.
+
+    Raises:
+        ValueError: as there.
+    """
+    return {
+        quantity: in_house_units(quantity, unit) for quantity, unit in units.items()
+    }

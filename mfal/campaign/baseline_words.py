@@ -1,6 +1,6 @@
 """The shadow baseline in words: whether the second level and the choosing paid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MARGIN = 1.05
@@ -36,6 +36,16 @@ def verdicts(rows: Sequence[dict[str, Any]], levels: Sequence[str]) -> dict[str,
         "random labels",
     )
     return {"second_level": second, "choosing": choosing}
+
+
+def so_far(document: Mapping[str, Any]) -> str:
+    """How a verdict begins while a campaign runs: the step it was compared after.
+
+    >>> so_far({"compared_after": 4}), so_far({"compared_after": 9, "finished": True})
+    ('by step 4: ', '')
+    """
+    step = document.get("compared_after")
+    return "" if document.get("finished") or step is None else f"by step {step}: "
 
 
 def _paid(what: str, mine: dict, other: dict, than: str) -> str:

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -193,47 +193,49 @@ class Campaign:
         begin = time.perf_counter()
         self.store.finish_step(number, self._learn(number, phase))
         fit = time.perf_counter() - begin
-        if self.config.comparison and phase in ("sweep", "acquired"):
-            labelled = math.fsum(x.wall_seconds for x in self.store.tallies().rows)
-            if self._shadow.due(labelled, fit) and not self._stop.is_set():
-                self._compare(number)
-        self._write_results()
+        labelled = self._write_results()["execution"]["wall_seconds"]
+        comparable = self.config.comparison and phase in ("sweep", "acquired")
+        if comparable and self._shadow.due(labelled, fit):
+            self._compare_on_the_way(number)
+            self._write_results()
 
-    def _compare(self, number: int) -> None:
-        """Compares on the way; if that fails, it is told and the campaign goes on."""
+    def _compare_on_the_way(self, number: int) -> None:
+        """Compares; if that fails, it is told and the campaign goes on."""
         begin = time.perf_counter()
         try:
-            rows = self._compared(number)
+            model, place = self._model(number)
+            self._compare(number, model, self._heldout(model.levels), place)
         except Paused:
             return  # who asked for the end is heard at the next label
         except Exception as error:
             self.store.log_event("not_compared", f"step {number}: {error!r}"[:500])
-        else:
-            self._keep_comparison(number, rows)
         self._shadow.took(time.perf_counter() - begin)
 
-    def _keep_comparison(self, number: int, rows: list[dict[str, Any]]) -> None:
+    def _compare(
+        self,
+        number: int,
+        model: Potential,
+        heldout: HeldOut | None,
+        place: Mapping[int, int],
+    ) -> None:
+        """Keeps the comparison with random and single-level labels after a step."""
+        if self.store.meta("compared_after") == str(number):
+            return
+        rows: list[dict[str, Any]] = []
+        if self.config.comparison and heldout is not None and heldout.structures:
+            self.progress("comparing with random and single-level labels")
+            rows = compared(
+                self.store,
+                model,
+                heldout,
+                place,
+                seed=self.config.seed,
+                engine=self._engine,
+                between=partial(self._go_on, "stopped while comparing"),
+            )
         with self.store.batch():
             self.store.set_meta("comparison", json.dumps(rows))
             self.store.set_meta("compared_after", str(number))
-
-    def _compared(self, number: int) -> list[dict[str, Any]]:
-        """The comparison with random and single-level labels after a step."""
-        model, _ = self._model(number)
-        heldout = self._heldout(model.levels)
-        if not self.config.comparison or heldout is None or not heldout.structures:
-            return []
-        self.progress("comparing with random and single-level labels")
-        _, ids = self._dataset(number)
-        return compared(
-            self.store,
-            model,
-            heldout,
-            ids,
-            seed=self.config.seed,
-            engine=self._engine,
-            between=partial(self._go_on, "stopped while comparing"),
-        )
 
     def _acquire_without_waiting(self) -> None:
         """The acquired steps, overlapping: see `mfal.campaign.asynchronous`."""
@@ -496,12 +498,11 @@ class Campaign:
         if self.store.meta("evaluation") is not None:
             self._mend_model()
             return
-        model, _ = self._model(self._number - 1)
+        model, place = self._model(self._number - 1)
         heldout = self._heldout(model.levels)
         save_potential(model, self.directory / "model")
-        rows = self._compared(self._number - 1)
+        self._compare(self._number - 1, model, heldout, place)
         result = final_evaluation(model, heldout)
-        self._keep_comparison(self._number - 1, rows)
         self.store.set_meta("evaluation", json.dumps(result))
 
     def _mend_model(self) -> None:

@@ -14,7 +14,7 @@ from mfal.campaign.config import CampaignConfig
 from mfal.campaign.forecast import forecast, pool_counts
 from mfal.campaign.ledger import Ledger
 from mfal.campaign.reader import LabelEntry, StoreReader, Tally
-from mfal.campaign.records import BUDGETED, StoredStep
+from mfal.campaign.records import BUDGETED, GIVEN_UP, StoredStep
 from mfal.campaign.stopping_rule import standing, state_of
 
 FORMAT = 1
@@ -109,7 +109,7 @@ def results_document(
         "verdict": verdicts(rows, used),
         "rho": _last(store, "rho"),
         "rho_standard_error": _last(store, "rho_standard_error"),
-        "failures": [_failure(x) for x in store.given_up()],
+        "failures": [_failure(x) for x in store.entries(states=GIVEN_UP)],
         "events": store.event_counts(),
         "notices": next(
             (
@@ -130,8 +130,7 @@ def results_document(
                 "gain_per_cost": x.gain_per_cost,
                 "cost": x.cpu_seconds,
             }
-            for x in (store.entries() if bought else ())
-            if x.state == "done"
+            for x in (store.entries(states=("done",)) if bought else ())
         ],
         "execution": {
             "workers": config.execution.workers,

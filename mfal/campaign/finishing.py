@@ -1,6 +1,6 @@
 """The errors of a campaign at its end, and what its labels are compared with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ def compared(
     store: StoreReader,
     model: Potential,
     heldout: HeldOut,
-    ids: Sequence[int],
+    place: Mapping[int, int],
     *,
     seed: int,
     engine: Engine,
@@ -52,15 +52,14 @@ def compared(
 ) -> list[dict[str, Any]]:
     """The comparison with random and single-level labels, as plain JSON.
 
-    `ids` are the structures of the model's data; those of them that were bought at the
-    highest level count in the order they were bought. No new label is needed. `between`
-    may raise to end it.
+    `place` is where structures stand in the model's data; those of them that were bought
+    at the highest level count in the order they were bought. No new label is needed.
+    `between` may raise to end it.
     """
-    position = {structure: i for i, structure in enumerate(ids)}
     bought = [
-        position[x.structure_id]
-        for x in store.labels(state="done", level=model.levels[-1])
-        if x.purpose in BUDGETED and x.structure_id in position
+        place[x.structure_id]
+        for x in store.entries(model.levels[-1], BUDGETED, ("done",))
+        if x.structure_id in place
     ]
     return comparison(model, heldout, bought, seed=seed, engine=engine, between=between)
 

@@ -13,7 +13,7 @@ from mfal.campaign.settings import ExactConfig, SparseConfig
 from mfal.data import LabelledDataset, read_extxyz
 from mfal.data.checks import check_label, check_structure, check_units
 from mfal.data.joining import joined
-from mfal.units import in_house_units
+from mfal.units import unit_factors
 
 LARGEST_EXACT = 10_000
 """Rows up to which a molecule is fitted by the exact model."""
@@ -25,8 +25,7 @@ Keys = dict[str, str]
 
 
 def _known_units(units: Keys) -> Keys:
-    for quantity, unit in units.items():
-        in_house_units(quantity, unit)
+    unit_factors(units)
     return units
 
 

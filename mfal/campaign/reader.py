@@ -175,13 +175,16 @@ class StoreReader:
         return [stored_label(row) for row in rows]
 
     def entries(
-        self, level: str | None = None, purposes: Sequence[str] | None = None
+        self,
+        level: str | None = None,
+        purposes: Sequence[str] | None = None,
+        states: Sequence[str] | None = None,
     ) -> list[LabelEntry]:
         """The labels without what they gave, in the order they were asked.
 
         Nothing is decoded: 10^5 of them take a fraction of a second.
         """
-        where, values = _where(level=level, purpose=purposes)
+        where, values = _where(level=level, purpose=purposes, state=states)
         rows = self._connection.cursor()
         rows.row_factory = None
         rows.execute(
@@ -190,13 +193,6 @@ class StoreReader:
             values,
         )
         return list(map(LabelEntry._make, rows))
-
-    def given_up(self) -> list[LabelEntry]:
-        """The labels that failed for good or are quarantined, as `entries` has them."""
-        where, values = _where(state=("failed", "quarantined"))
-        query = f"SELECT {', '.join(LabelEntry._fields)} FROM labels {where}"
-        rows = self._rows(f"{query} ORDER BY step, rank", *values)
-        return [LabelEntry(*row) for row in rows]
 
     def tallies(self) -> Tallies:
         """Sums over the labels of each step, level, purpose and state, by step."""

@@ -20,6 +20,7 @@ PURPOSES = ("pilot", "sweep", "acquired", "validation")
 BUDGETED = ("pilot", "sweep", "acquired")  # validation is bought outside the budget
 STATES = ("pending", "running", "done", "failed", "quarantined")
 OPEN = ("pending", "running")  # states that still wait for a result
+GIVEN_UP = ("failed", "quarantined")  # states of labels that did not come back
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from ase import Atoms
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -14,7 +15,7 @@ from pydantic import (
 )
 
 from mfal.campaign.sections import ExistingFile, Section, is_stored
-from mfal.data.fidelity import LARGEST_FORCE
+from mfal.data.fidelity import LARGEST_FORCE, check_window
 
 
 class SystemConfig(Section):
@@ -76,16 +77,9 @@ class LevelConfig(Section):
     oracle: dict[str, Any]
     quantities: tuple[Literal["energy", "forces", "stress"], ...] = ("energy", "forces")
     largest_force: PositiveFloat = LARGEST_FORCE
-    energy_window: tuple[float, float] | None = None
-
-    @field_validator("energy_window")
-    @classmethod
-    def _lowest_comes_first(
-        cls, window: tuple[float, float] | None
-    ) -> tuple[float, float] | None:
-        if window is not None and not window[0] < window[1]:
-            raise ValueError("lowest and highest energy per atom (eV), in this order")
-        return window
+    energy_window: Annotated[
+        tuple[float, float] | None, AfterValidator(check_window)
+    ] = None
 
     @field_validator("oracle")
     @classmethod

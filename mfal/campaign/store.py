@@ -13,6 +13,7 @@ from mfal.campaign import asking, pooling
 from mfal.campaign.database import StoreError, transaction
 from mfal.campaign.reader import StoreReader
 from mfal.campaign.records import (
+    GIVEN_UP,
     OPEN,
     check_result,
     check_seconds,
@@ -186,7 +187,7 @@ class CampaignStore(StoreReader):
         With `retry` the label is pending again, else in the state `final` (failed or
         quarantined). A failure of a label that is closed is an event only (`late`).
         """
-        one_of("final", final, ("failed", "quarantined"))
+        one_of("final", final, GIVEN_UP)
         check_seconds(wall_seconds, cpu_seconds)
         state = "pending" if retry else final
         with self._transaction():

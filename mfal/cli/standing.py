@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mfal.campaign.baseline_words import so_far
+from mfal.campaign.records import GIVEN_UP
+
 Document = Mapping[str, Any]
-GIVEN_UP = ("failed", "quarantined")
 
 
 def title(document: Document) -> str:
@@ -78,10 +80,8 @@ def sentences(document: Document) -> Iterator[str]:
 
 def _compared(document: Document) -> Iterator[str]:
     """Whether the second level and the choosing paid; on the way, by which step."""
-    step = document.get("compared_after")
-    begin = "" if document["finished"] or step is None else f"by step {step}: "
     for sentence in (document.get("verdict") or {}).values():
-        yield begin + sentence
+        yield so_far(document) + sentence
 
 
 def _affordable(document: Document, cost: Mapping[str, float] | None) -> str:

@@ -21,7 +21,7 @@ from mfal.data.dataset import Label, LabelledDataset, canonical, structure_key
 from mfal.data.fidelity import QUANTITIES, Fidelity
 from mfal.data.files import write_atomically
 from mfal.data.frames import DataFileError, Frame, read_frames
-from mfal.units import in_house_units
+from mfal.units import unit_factors
 
 __all__ = ["DataFileError", "read_extxyz", "write_extxyz"]
 
@@ -70,7 +70,7 @@ def read_extxyz(
         ValueError: unknown quantities in `keys`, unknown units, or `level` not among
             `fidelities`.
     """
-    factors = {q: in_house_units(q, unit) for q, unit in (units or {}).items()}
+    factors = unit_factors(units or {})
     names = None if fidelities is None else [f.name for f in fidelities]
     if keys is not None and not (keys and set(keys) <= set(QUANTITIES)):
         raise ValueError(f"keys maps some of {QUANTITIES} to names, got {dict(keys)}")

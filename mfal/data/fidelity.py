@@ -74,15 +74,10 @@ class Fidelity:
                 f"level {self.name!r}: the largest force is positive (eV/A), got "
                 f"{self.largest_force}"
             )
-        if self.energy_window is None:
-            return
-        low, high = self.energy_window
-        object.__setattr__(self, "energy_window", (low, high))
-        if not low < high:
-            raise ValueError(
-                f"level {self.name!r}: an energy window is (lowest, highest) in eV per "
-                f"atom, got {low:g} and {high:g}"
-            )
+        try:
+            check_window(self.energy_window)
+        except ValueError as error:
+            raise ValueError(f"level {self.name!r}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON, the bounds only where they are set."""
@@ -109,3 +104,17 @@ class Fidelity:
         }
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_window(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An energy window as it is.
+
+    Raises:
+        ValueError: the lowest energy is not below the highest.
+    """
+    if window is not None and not window[0] < window[1]:
+        raise ValueError(
+            "an energy window is (lowest, highest) in eV per atom, got "
+            f"{window[0]:g} and {window[1]:g}"
+        )
+    return window

@@ -14,7 +14,7 @@ from mfal.data.fidelity import QUANTITIES, Fidelity
 from mfal.data.frames import DataFileError, read_frames
 from mfal.oracles.oracle import Calculation, OracleError
 from mfal.oracles.specification import check_quantities
-from mfal.units import in_house_units
+from mfal.units import unit_factors
 
 COST_KEY = "mfal_cpu_seconds"
 """Key in the comment line of a frame: what the label cost when it was computed."""
@@ -40,8 +40,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         check_quantities(self.fidelity, QUANTITIES, "a replayed file")
-        for quantity, unit in self.units.items():
-            in_house_units(quantity, unit)
+        unit_factors(self.units)  # refused before a file is read
         if not Path(self.path).is_file():
             raise ValueError(
                 f"level {self.fidelity.name!r}: there is no file {self.path!r} to "

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mfal.campaign.records import GIVEN_UP
 from mfal.report.document import (
     MODES,
     Document,
@@ -125,10 +126,7 @@ def level_table(document: Document) -> str:
             [
                 text(name),
                 count(done_in_budget(document, name)),
-                *(
-                    count(part(document, "n_labels", name, state))
-                    for state in ("failed", "quarantined")
-                ),
+                *(count(part(document, "n_labels", name, state)) for state in GIVEN_UP),
                 MISSING if spent is None else rounded(spent / divisor),
                 rounded(part(model, "mean"), 2) + spread,
             ]

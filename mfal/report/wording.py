@@ -2,6 +2,7 @@
 
 import re
 
+from mfal.campaign.baseline_words import so_far
 from mfal.report.document import (
     MODES,
     Document,
@@ -127,9 +128,7 @@ def choosing_verdict(document: Document) -> str:
 
 def _by_now(document: Document, sentence: str) -> str:
     """A verdict of the campaign; on the way, with the step that it was made after."""
-    step = part(document, "compared_after")
-    begin = "" if part(document, "finished") or step is None else f"By step {step}: "
-    return begin + re.sub(r"\beV/A\b", FORCE_UNIT, sentence)
+    return so_far(document).capitalize() + re.sub(r"\beV/A\b", FORCE_UNIT, sentence)
 
 
 def batches(document: Document) -> str:

@@ -221,6 +221,7 @@ def test_the_digest_sees_any_other_value(campaign, old, new):
         # levels
         ("name: pbe", "name: gfn2", "level 'gfn2' is listed twice"),
         ("name: pbe", "name: ' pbe'", "blanks"),
+        ("name: pbe", "energy_window: [2, 1]\n    name: pbe", "got 2 and 1"),
         ("{code: tblite, ", "{", "levels[0].oracle: an oracle needs the key `code`"),
         ("GFN2-xTB}", "2020-01-01}", "plain JSON"),
         ("{code: tblite", "{code: replay, path: no.xyz", "there is no file"),
