@@ -14,6 +14,7 @@ from stored_campaign import pool
 
 from mfal.campaign import CampaignStore, campaign_results
 from mfal.cli import standing
+from mfal.cli.output import progress_line
 from mfal.cli.watching import is_driven, watch_campaign
 
 DOCUMENT = {
@@ -221,3 +222,12 @@ def test_a_campaign_whose_files_have_moved_can_still_be_looked_at(tmp_path):
     assert after["system"] == {"formula": "H2O", "n_atoms": 3}
     short = campaign_results(tmp_path / "campaign", bought=False)
     assert short["bought"] == [] and after["bought"]
+
+
+def test_off_a_terminal_every_phase_has_a_line_and_no_count_has(capsys):
+    with progress_line("starting", log=True) as tell:
+        tell("step 3: 5 of 17 labels")
+        tell("drawing the pool: 20 of 400 geometries")
+        tell("comparing with random and single-level labels")
+    said = capsys.readouterr().err
+    assert said == "comparing with random and single-level labels\n"

@@ -1,6 +1,7 @@
 """What the verbs say: lines, tables, numbers in a file, a line of progress."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,9 @@ def table_of(title: str, rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
+_COUNT = re.compile(r"\d+ of \d+ (labels|geometries)$")
+
+
 @contextmanager
 def progress_line(first: str, *, log: bool = False) -> Iterator[Callable[[str], None]]:
     """A line that says what goes on; with `log`, off a terminal, a line for each phase."""
@@ -52,7 +56,7 @@ def progress_line(first: str, *, log: bool = False) -> Iterator[Callable[[str], 
     if not console.is_terminal:
 
         def say(text: str) -> None:
-            if log and not text.endswith((" labels", " geometries")):
+            if log and not _COUNT.search(text):
                 console.print(text, soft_wrap=True)
 
         yield say
