@@ -37,8 +37,8 @@ PROBLEMS = {
         "Borehole, 1000 / 100",
         functions.BOREHOLE,
         (1000, 100),
-        seeds={"botorch_mf": 3, "botorch_mt": 1, "smt_mfk": 3, "smt_mfck": 1}
-        | {"emukit_linear": 1},
+        seeds={"botorch_mf": 3, "botorch_mt": 3, "smt_mfk": 3, "smt_mfck": 3}
+        | {"emukit_linear": 3},
     ),
     "branin": Problem("Branin, 80 / 40 / 20", functions.BRANIN, (80, 40, 20)),
     "not_nested": Problem(

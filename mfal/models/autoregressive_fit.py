@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from botorch.exceptions.errors import ModelFittingError
+from botorch.optim.batched_lbfgs_b import fmin_l_bfgs_b_batched
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from jaxtyping import Float
-from scipy.optimize import minimize
 from torch import Tensor
 
 from mfal.models.autoregressive_density import (
@@ -140,7 +140,9 @@ class Search:
         """From where the model is, the maximum of all hyperparameters together."""
         density = self._evaluated(lambda: joint_density(self.model, self.rows))
         start = self.vector.read()
-        value, best = self._climb(density, start, torch.ones(len(start)).bool())
+        ((value, best),) = self._climb(
+            density, start[None], torch.ones(len(start)).bool()
+        )
         self.vector.write(best)
         _logger.info(
             "autoregressive model of %d rows: log posterior density %.6g at its maximum",
@@ -189,7 +191,7 @@ class Search:
                     "level %d: fitted to %d of its %d rows", level, len(many), n
                 )
             complete = self._density_of(level, lower, many)
-            return [self._climb(complete, ranked[0][1], free)[1]]
+            return [self._climb(complete, ranked[0][1][None], free)[0][1]]
         return [z for _, z in ranked]
 
     def _block(
@@ -276,7 +278,8 @@ class Search:
         index = index[:: -(-len(index) // SCREENED_ROWS)]
         unit = kernel.level_unit
         own = dense_covariance(kernel.kernels[level], rows.x[index])
-        own = own + kernel.offset_variance + 1e-6 * torch.eye(len(index)).to(own)
+        own = own + kernel.offset_variance[level]
+        own = own + 1e-6 * torch.eye(len(index)).to(own)
         m = lower.mean[index - rows.start[level]] / unit[level - 1]
         y = rows.residual[index] / unit[level]
         solved = torch.linalg.solve(own, torch.stack([m, y], dim=1))
@@ -325,32 +328,43 @@ class Search:
                 f"{len(self.rows.x)} rows, {self.model.n_levels} levels"
             )
         best = value.argsort(descending=True)[:n_searches]
-        ranked = [self._climb(density, starts[int(k)], free) for k in best]
-        return sorted(ranked, key=lambda pair: -pair[0])
+        return self._climb(density, z[best], free)
 
     def _climb(
         self,
         density: Callable[[Tensor], tuple[Tensor, Tensor]],
-        start: Float[Tensor, " p"],
+        starts: Float[Tensor, "s p"],
         free: Tensor,
-    ) -> tuple[float, Tensor]:
-        whole = start.clone()
+    ) -> list[tuple[float, Tensor]]:
+        """All starts to their maxima, in step with each other; the best first.
 
-        def loss(z: np.ndarray) -> tuple[float, np.ndarray]:
-            whole[free] = torch.from_numpy(z.copy())
+        What small matrices cost is the number of evaluations and not their width.
+        """
+        low, high = self.low[free].numpy(), self.high[free].numpy()
+        others = starts[0].clone()
+
+        def loss(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            whole = others.repeat(len(z), 1)
+            whole[:, free] = torch.from_numpy(z)
             value, slope = density(whole)
-            if not (value.isfinite() and slope.isfinite().all()):
-                return 1e12, np.zeros(len(z))
-            return -float(value), -slope[free].numpy()
+            known = value.isfinite() & slope.isfinite().all(dim=-1)
+            value = torch.where(known, -value, 1e12)
+            slope = torch.where(known[:, None], -slope[:, free], 0.0)
+            return value.numpy(), slope.numpy()
 
-        bounds = np.stack([self.low[free].numpy(), self.high[free].numpy()], axis=1)
-        result = minimize(
+        found, losses, _ = fmin_l_bfgs_b_batched(
             loss,
-            start[free].numpy().clip(bounds[:, 0], bounds[:, 1]),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 150, "ftol": 1e-8, "gtol": 1e-3},
+            starts[:, free].numpy().clip(low, high),
+            bounds=list(zip(low, high, strict=True)),
+            maxiter=150,
+            factr=None,
+            ftol=1e-8,
+            pgtol=1e-3,
         )
-        whole[free] = torch.from_numpy(result.x)
-        return -float(result.fun), whole.clone()
+        ranked = []
+        for k in np.argsort(losses):
+            whole = others.clone()
+            whole[free] = torch.from_numpy(found[k])
+            ranked.append((-float(losses[k]), whole))
+        self.vector.write(ranked[0][1])
+        return ranked

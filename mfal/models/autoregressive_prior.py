@@ -9,9 +9,10 @@ data tell it) and w_k the range of input k in the data,
 | log variance within the data, lowest level, / u_0^2 | normal, mean 0, s.d. 1.5 |
 | log variance within the data, discrepancy, / u_l^2 | normal, mean log 0.15, s.d. 1.8 |
 | the same with at most 3 values of the level | normal, mean log 0.5, s.d. 1.2 |
-| logit of the share of RBF in a kernel | normal, mean 6, s.d. 6 |
+| logit of the share of RBF in a kernel | normal, mean 12, s.d. 6 |
 | rho_l u_(l-1) / u_l | normal, mean 0.8, s.d. 1 |
-| mean of each step / u_l | normal, mean 0, s.d. 1, integrated out |
+| mean of each step / u_l | normal, mean 0, variance 10, integrated out |
+| the same with at most 3 values of the level | normal, mean 0, s.d. 1, integrated out |
 | log (variance of the noise - floor) / u_l^2 | normal, mean -14, s.d. 4 |
 
 A smooth function is a kernel of long lengthscale and large variance, of which little
@@ -32,7 +33,8 @@ from torch import Tensor
 from mfal.kernels import AutoregressiveKernel
 from mfal.models.autoregressive_kernel import SmoothMaternKernel
 
-OFFSET_VARIANCE = 1.0
+OFFSET_VARIANCE = 10.0
+"""Of the mean of a step: nearly flat, as in ordinary kriging."""
 LOWEST_VARIANCE = (1.0, 1.5)
 """Median, and standard deviation of the logarithm."""
 DISCREPANCY_VARIANCE = (0.15, 1.8)
@@ -40,6 +42,7 @@ DISCREPANCY_VARIANCE = (0.15, 1.8)
 FEW_VALUES = 3
 """So few values of a level cannot show that it differs little from the one below."""
 UNKNOWN_DISCREPANCY = (0.5, 1.2)
+UNKNOWN_OFFSET_VARIANCE = 1.0
 
 
 def default_kernel(
@@ -89,13 +92,14 @@ def default_covariance(
     kind: type[AutoregressiveKernel] = AutoregressiveKernel,
 ) -> AutoregressiveKernel:
     """The covariance of all levels with the priors above."""
+    few_values = (n_values <= FEW_VALUES).tolist()
     if kernels is None:
         kernels = [default_kernel(spread, *LOWEST_VARIANCE)]
         kernels += [
             default_kernel(
                 spread, *(UNKNOWN_DISCREPANCY if few else DISCREPANCY_VARIANCE)
             )
-            for few in (n_values[1:] <= FEW_VALUES).tolist()
+            for few in few_values[1:]
         ]
     covariance = kind(
         kernels,
@@ -104,7 +108,9 @@ def default_covariance(
         n_slopes=n_slopes,
         slope_prior=NormalPrior(0.0, 0.5) if n_slopes else None,
         level_unit=unit,
-        offset_variance=OFFSET_VARIANCE,
+        offset_variance=[
+            UNKNOWN_OFFSET_VARIANCE if few else OFFSET_VARIANCE for few in few_values
+        ],
     ).to(spread)
     if len(unit) > 1:
         covariance.rho = torch.full((len(unit) - 1,), 0.8).to(spread)
