@@ -151,7 +151,7 @@ def test_a_level_that_does_not_exist_is_refused(kernel, rows, level):
 
 
 def test_as_many_offsets_as_kernels(bases):
-    with pytest.raises(ValueError, match="3 kernels .* got 2"):
+    with pytest.raises(ValueError, match=r"3 kernels .* got 2"):
         AutoregressiveKernel(bases, offset_variance=(1.0, 2.0))
 
 
