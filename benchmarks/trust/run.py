@@ -1,7 +1,7 @@
 """Do the error bars hold, and is a run that leaves the training set caught in time?
 
     python -m benchmarks.trust.run [--sets Si,Cu,methanol] [--seeds 10] [--smoke]
-        [--parts calibration dynamics stopping]
+        [--parts calibration dynamics stopping] [--cases methanol cluster]
 
 Every fit that is judged, every run of dynamics and every campaign is kept in the work
 folder with its settings, so that a run that was interrupted goes on. To measure anew,
@@ -35,6 +35,7 @@ from benchmarks.trust.excursion import (
 )
 from benchmarks.trust.figure import curves, excursion
 from benchmarks.trust.stopping import recorded, summary
+from benchmarks.trust.stopping_cases import CASES
 from benchmarks.trust.tables import sections
 from mfal.data.files import write_text
 
@@ -57,7 +58,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if "dynamics" in options.parts:
         document["excursion"] = dynamics(options, work)
     if "stopping" in options.parts:
-        document["stopping"] = stopping(options, work)
+        before = document.get("stopping", [])
+        document["stopping"] = stopping(options, work, before)
     tables = sections(document)
     print("\n\n".join(tables.values()))
     ran = document["excursion"] if "dynamics" in options.parts else {}
@@ -133,17 +135,28 @@ def dynamics(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     return {"setting": setting.to_json(), "runs": runs}
 
 
-def stopping(options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
-    """Where a rule stops campaigns, and where held-out labels meet its targets."""
-    records = [
-        kept(
-            work / f"stopping_{seed}.json",
-            {"seed": seed, "smoke": options.smoke},
-            lambda s=seed: recorded(s, work / "stopping", options.smoke),
-        )
-        for seed in range(options.seeds)
-    ]
-    return summary(records)
+def stopping(
+    options: argparse.Namespace, work: Path, before: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Where a rule stops campaigns, and where held-out labels meet its targets.
+
+    Rows of cases that are not run stay as they were.
+    """
+    rows = []
+    for case in CASES:
+        if case not in options.cases:
+            rows += [row for row in before if row.get("case") == CASES[case].title]
+            continue
+        records = [
+            kept(
+                work / f"stopping_{case}_{seed}.json",
+                {"case": case, "seed": seed, "smoke": options.smoke},
+                lambda c=case, s=seed: recorded(c, s, work / "stopping", options.smoke),
+            )
+            for seed in range(options.seeds)
+        ]
+        rows += summary(case, records)
+    return rows
 
 
 def caught_run(document: dict[str, Any]) -> dict[str, Any] | None:
@@ -186,6 +199,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--temperatures", type=float, nargs="+")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--work", type=Path, default=Path("campaigns/trust"))
     parser.add_argument("--smoke", action="store_true", help="a minute, no other data")
     options = parser.parse_args(words)

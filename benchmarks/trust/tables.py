@@ -125,7 +125,7 @@ def caught_and_false(
 
 def stopping(found: Sequence[Mapping[str, Any]]) -> str:
     """Cost at which a rule stops over that at which held-out labels meet its targets."""
-    heads = ["targets", "errors", "patience", "seeds"]
+    heads = ["system", "targets", "errors", "patience", "seeds"]
     heads += ["stopped / met, median (range)", "within 20 %"]
     heads += ["earlier", "later", "stopped, never met", "met, never stopped", "neither"]
     rows = []
@@ -137,7 +137,7 @@ def stopping(found: Sequence[Mapping[str, Any]]) -> str:
         counts = ("within_20", "early", "late", "stopped_unmet", "met_unstopped")
         rows.append(
             [
-                *(one["targets"], one["errors"].replace("_", " ")),
+                *(one["case"], one["targets"], one["errors"].replace("_", " ")),
                 *(str(one["patience"]), str(one["seeds"]), middle),
                 *(str(one[key]) for key in (*counts, "neither")),
             ]
