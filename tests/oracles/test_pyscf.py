@@ -7,6 +7,8 @@ from mfal.oracles import OracleError, build_oracle, examine, validate_specificat
 from mfal.units import BOHR, HARTREE
 
 pyscf = pytest.importorskip("pyscf")
+for part in ("cc", "gto", "mp", "scf"):  # which pyscf alone need not import
+    pytest.importorskip(f"pyscf.{part}")
 
 
 def level(method="HF", basis="sto-3g", quantities=("energy", "forces"), **settings):
