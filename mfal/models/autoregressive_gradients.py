@@ -91,7 +91,7 @@ def with_gradients(
         X, torch.cat([model.train_targets, scaled.squeeze(-1)]), strict=False
     )
     new.mean_module = GradientMean(mean, column)
-    n_values = torch.cat([values_X[:, column].long(), level]).bincount(
+    n_values = torch.cat([values_X[:, column].long(), level[row]]).bincount(
         minlength=len(unit)
     )
     new.covar_module = gradient_covariance(spread, unit, n_values, column)
