@@ -70,15 +70,14 @@ class AutoregressiveKernel(Kernel):
 
     and c_lm is the product of the rho(x); this holds for values, not for derivatives.
     `level_unit` u_l puts f_l = u_l times the recursion (rho is then in these units), and
-    `offset_variance` adds a constant of that variance to every k_m (or of its own to
-    each): a mean of its own for each step, integrated out. Where `known` is set, the
-    covariance is that given what it knows of the lowest part, and `known_mean` the mean.
+    `offset_variance` adds a constant of that variance to every k_m: a mean of its own
+    for each step, integrated out. Where `known` is set, the covariance is that given
+    what it knows of the lowest part, and `known_mean` the mean.
 
     Source: Kennedy & O'Hagan (2000), Biometrika 87, 1; section 2.3.
 
     Raises:
-        ValueError: no kernel, not as many offsets as kernels, or a level that is not
-            an integer in 0 ... L - 1.
+        ValueError: no kernel, or a level that is not an integer in 0 ... L - 1.
     """
 
     def __init__(
@@ -91,21 +90,14 @@ class AutoregressiveKernel(Kernel):
         n_slopes: int = 0,
         slope_prior: Prior | None = None,
         level_unit: Float[Tensor, " levels"] | None = None,
-        offset_variance: float | Sequence[float] = 0.0,
+        offset_variance: float = 0.0,
     ) -> None:
         super().__init__()
         if not kernels:
             raise ValueError("an autoregressive kernel needs one kernel per level")
         self.kernels = ModuleList(kernels)
         self.level_column = level_column
-        if isinstance(offset_variance, int | float):
-            offset_variance = [offset_variance] * len(kernels)
-        if len(offset_variance) != len(kernels):
-            raise ValueError(
-                f"{len(kernels)} kernels have as many offsets or one for all, got "
-                f"{len(offset_variance)}"
-            )
-        self.offset_variance = tuple(offset_variance)
+        self.offset_variance = offset_variance
         self.known: KnownLowest | None = None
         unit = torch.ones(len(kernels)) if level_unit is None else level_unit
         self.register_buffer("level_unit", unit)
@@ -157,7 +149,7 @@ class AutoregressiveKernel(Kernel):
             left, right = weights1[..., m], weights2[..., m]
             scale = left * right if diag else left.unsqueeze(-1) * right.unsqueeze(-2)
             k = kernel(x1, x2, diag=diag, **params)
-            part = scale * ((k if diag else k.to_dense()) + self.offset_variance[m])
+            part = scale * ((k if diag else k.to_dense()) + self.offset_variance)
             total = part if total is None else total + part
         assert total is not None  # there is at least one kernel
         if self.known is None:

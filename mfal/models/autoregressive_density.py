@@ -85,7 +85,7 @@ def level_density(
     kernel = model.covar_module
     index = rows.start[level] + pick
     x, unit = rows.x[index], kernel.level_unit[..., level, None, None]
-    own = dense_covariance(kernel.kernels[level], x) + kernel.offset_variance[level]
+    own = dense_covariance(kernel.kernels[level], x) + kernel.offset_variance
     noise = noise_of(model, rows, index)
     k = unit.square() * own + torch.diag_embed(noise)
     residual = rows.residual[index]
@@ -116,7 +116,7 @@ def joint_covariance(model: Any, rows: LevelRows) -> Float[Tensor, "*b n n"]:
         first = rows.start[m]
         if first == len(rows.x):
             break
-        k = dense_covariance(base, rows.x[first:]) + kernel.offset_variance[m]
+        k = dense_covariance(base, rows.x[first:]) + kernel.offset_variance
         w = weights[..., first:, m]
         total[..., first:, first:] += k * w.unsqueeze(-1) * w.unsqueeze(-2)
     return total

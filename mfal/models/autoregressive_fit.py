@@ -106,9 +106,9 @@ def fit_autoregressive(
         if held > 1:
             search.draw_by_levels(held, Sampler(seed=seed))
         else:
-            search.maximise_by_levels()
+            maxima = search.maximise_by_levels()
             if n <= JOINT_ROWS and search.model.lowest is None:
-                search.maximise_jointly()
+                search.maximise_jointly(maxima)
     mll.zero_grad(set_to_none=True)
     mll.model.prediction_strategy = None
     return mll.eval()
@@ -123,11 +123,18 @@ class Search:
         self.rows: LevelRows = sorted_rows(self.model)
         self.low, self.high = vector.bounds()
 
-    def maximise_by_levels(self) -> None:
-        """The best vector, found for each level given those below it."""
+    def maximise_by_levels(self) -> list[Tensor]:
+        """The best vector, found for each level given those below it.
+
+        Returns:
+            The maxima at the highest level that has rows, the best first.
+        """
+        maxima = [self.vector.read()]
         for level in range(self.model.n_levels):
             if self.rows.count(level):
-                self.vector.write(self._maxima_of(level)[0])
+                maxima = self._maxima_of(level)
+                self.vector.write(maxima[0])
+        return maxima
 
     def maximise_lowest(self) -> None:
         """A lowest level of many points: from part of its rows, then known by all."""
@@ -136,13 +143,11 @@ class Search:
         self.rows = upper
         know_lowest(self.model)
 
-    def maximise_jointly(self) -> None:
-        """From where the model is, the maximum of all hyperparameters together."""
+    def maximise_jointly(self, starts: list[Tensor]) -> None:
+        """The maximum of all hyperparameters together, as many starts as fit at once."""
         density = self._evaluated(lambda: joint_density(self.model, self.rows))
-        start = self.vector.read()
-        ((value, best),) = self._climb(
-            density, start[None], torch.ones(len(start)).bool()
-        )
+        some = torch.stack(starts[: max(1, BATCH_ENTRIES // len(self.rows.x) ** 2)])
+        value, best = self._climb(density, some, torch.ones(some.shape[1]).bool())[0]
         self.vector.write(best)
         _logger.info(
             "autoregressive model of %d rows: log posterior density %.6g at its maximum",
@@ -278,8 +283,7 @@ class Search:
         index = index[:: -(-len(index) // SCREENED_ROWS)]
         unit = kernel.level_unit
         own = dense_covariance(kernel.kernels[level], rows.x[index])
-        own = own + kernel.offset_variance[level]
-        own = own + 1e-6 * torch.eye(len(index)).to(own)
+        own = own + kernel.offset_variance + 1e-6 * torch.eye(len(index)).to(own)
         m = lower.mean[index - rows.start[level]] / unit[level - 1]
         y = rows.residual[index] / unit[level]
         solved = torch.linalg.solve(own, torch.stack([m, y], dim=1))

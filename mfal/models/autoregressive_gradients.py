@@ -19,7 +19,11 @@ from mfal.models.autoregressive_gradient_rows import (
     observable_code,
 )
 from mfal.models.autoregressive_noise import LevelStandardize
-from mfal.models.autoregressive_prior import default_covariance, input_spread
+from mfal.models.autoregressive_prior import (
+    OFFSET_VARIANCE,
+    default_covariance,
+    input_spread,
+)
 
 
 def with_gradients(
@@ -118,10 +122,9 @@ def gradient_covariance(
         spread, unit, n_values, column, None, 0, GradientAutoregressiveKernel
     )
     assert isinstance(covariance, GradientAutoregressiveKernel)
-    offsets = covariance.offset_variance
-    for m, (kernel, offset) in enumerate(zip(covariance.kernels, offsets, strict=True)):
-        covariance.kernels[m] = GradientKernel(kernel, spread, offset)
-    covariance.offset_variance = (0.0,) * len(offsets)  # in the kernels: no derivative
+    for m, kernel in enumerate(covariance.kernels):
+        covariance.kernels[m] = GradientKernel(kernel, spread, OFFSET_VARIANCE)
+    covariance.offset_variance = 0.0  # in the kernels: it has no derivative
     return covariance
 
 

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 
 from mfal.kernels import matern52_profile, rbf_profile
 
-SMOOTHNESS = (12.0, 6.0)
+SMOOTHNESS = (6.0, 6.0)
 """Mean and standard deviation of the logit of the share of RBF."""
 
 
@@ -19,20 +19,18 @@ class SmoothMaternKernel(Kernel):
     .. math:: k = (1 - w) \phi_{5/2}(s) + w\, e^{-s/2}, \quad
         s = \sum_k (x_k - x'_k)^2 / \ell_k^2, \quad w = 1 / (1 + e^{-a}).
 
-    The logit a has the prior N(12, 6^2) unless `smoothness` says otherwise: nearly RBF
-    where the data say nothing, as levels of one smooth function and their differences
-    are, and more data soon say how rough the function is.
+    The logit a has the prior N(6, 6^2): nearly RBF where the data say nothing, as levels
+    of one smooth function and their differences are, and more data soon say how rough
+    the function is.
     """
 
     has_lengthscale = True
 
-    def __init__(
-        self, *, smoothness: tuple[float, float] = SMOOTHNESS, **options: object
-    ) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self.register_parameter("raw_smoothness", Parameter(torch.zeros(1)))
         self.register_prior(
-            "smoothness_prior", NormalPrior(*smoothness), "raw_smoothness"
+            "smoothness_prior", NormalPrior(*SMOOTHNESS), "raw_smoothness"
         )
 
     @property

@@ -150,7 +150,7 @@ def know_lowest(model: Any) -> None:
     x, y, noise = (t.to(unit) for t in (rows.x, rows.residual, noise))
     kernel.known = inducing_posterior(
         base,
-        kernel.offset_variance[0],
+        kernel.offset_variance,
         pivoted_inducing(base, x, level.n_inducing, level.upper.to(unit)),
         x,
         y / unit,

@@ -8,12 +8,10 @@ data tell it) and w_k the range of input k in the data,
 | log lengthscale \ell_k / w_k | normal, mean 1 + log(d) / 2, standard deviation 1.5 |
 | log variance within the data, lowest level, / u_0^2 | normal, mean 0, s.d. 1.5 |
 | log variance within the data, discrepancy, / u_l^2 | normal, mean log 0.15, s.d. 1.8 |
-| the same with at most 5 values of the level | normal, mean log 0.5, s.d. 1.2 |
-| logit of the share of RBF in a kernel | normal, mean 12, s.d. 6 |
-| the same of a discrepancy with at most 5 values | normal, mean 2, s.d. 4 |
+| the same with at most 3 values of the level | normal, mean log 0.5, s.d. 1.2 |
+| logit of the share of RBF in a kernel | normal, mean 6, s.d. 6 |
 | rho_l u_(l-1) / u_l | normal, mean 0.8, s.d. 1 |
-| mean of each step / u_l | normal, mean 0, variance 10, integrated out |
-| the same with at most 3 values of the level | normal, mean 0, s.d. 1, integrated out |
+| mean of each step / u_l | normal, mean 0, s.d. 1, integrated out |
 | log (variance of the noise - floor) / u_l^2 | normal, mean -14, s.d. 4 |
 
 A smooth function is a kernel of long lengthscale and large variance, of which little
@@ -32,35 +30,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfal.kernels import AutoregressiveKernel
-from mfal.models.autoregressive_kernel import SMOOTHNESS, SmoothMaternKernel
+from mfal.models.autoregressive_kernel import SmoothMaternKernel
 
-OFFSET_VARIANCE = 10.0
-"""Of the mean of a step: nearly flat, as in ordinary kriging."""
+OFFSET_VARIANCE = 1.0
 LOWEST_VARIANCE = (1.0, 1.5)
 """Median, and standard deviation of the logarithm."""
 DISCREPANCY_VARIANCE = (0.15, 1.8)
 
-FEW_VALUES = 5
-"""So few values of a level cannot show that it differs little, or smoothly, from the one
-below."""
-FEW_FOR_MEAN = 3
-"""So few values of a level do not tell its mean and its rho apart."""
+FEW_VALUES = 3
+"""So few values of a level cannot show that it differs little from the one below."""
 UNKNOWN_DISCREPANCY = (0.5, 1.2)
-UNKNOWN_SMOOTHNESS = (2.0, 4.0)
-UNKNOWN_OFFSET_VARIANCE = 1.0
 
 
 def default_kernel(
-    spread: Float[Tensor, " d"],
-    variance_median: float,
-    variance_scale: float,
-    smoothness: tuple[float, float] = SMOOTHNESS,
+    spread: Float[Tensor, " d"], variance_median: float, variance_scale: float
 ) -> Kernel:
     """Between Matern-5/2 and RBF, a lengthscale per input, the priors above."""
     d = len(spread)
     loc = 1.0 + 0.5 * math.log(d) + spread.log()
     base = SmoothMaternKernel(
-        ard_num_dims=d, lengthscale_constraint=_log_positive(), smoothness=smoothness
+        ard_num_dims=d, lengthscale_constraint=_log_positive()
     ).to(spread)
     base.register_prior(
         "lengthscale_prior",
@@ -101,10 +90,11 @@ def default_covariance(
 ) -> AutoregressiveKernel:
     """The covariance of all levels with the priors above."""
     if kernels is None:
-        unknown = (*UNKNOWN_DISCREPANCY, UNKNOWN_SMOOTHNESS)
         kernels = [default_kernel(spread, *LOWEST_VARIANCE)]
         kernels += [
-            default_kernel(spread, *(unknown if few else DISCREPANCY_VARIANCE))
+            default_kernel(
+                spread, *(UNKNOWN_DISCREPANCY if few else DISCREPANCY_VARIANCE)
+            )
             for few in (n_values[1:] <= FEW_VALUES).tolist()
         ]
     covariance = kind(
@@ -114,10 +104,7 @@ def default_covariance(
         n_slopes=n_slopes,
         slope_prior=NormalPrior(0.0, 0.5) if n_slopes else None,
         level_unit=unit,
-        offset_variance=[
-            UNKNOWN_OFFSET_VARIANCE if few else OFFSET_VARIANCE
-            for few in (n_values <= FEW_FOR_MEAN).tolist()
-        ],
+        offset_variance=OFFSET_VARIANCE,
     ).to(spread)
     if len(unit) > 1:
         covariance.rho = torch.full((len(unit) - 1,), 0.8).to(spread)

@@ -47,7 +47,7 @@ class Gaussian:
 class Sampler:
     """How many proposals, and how long the chains run."""
 
-    n_moves: int = 6
+    n_moves: int = 4
     n_steps: int = 5
     step: float = 0.3
     widening: float = 1.4

@@ -72,7 +72,7 @@ def dense_posterior(model, draw, train_X, train_Y, asked):
             return (1 - w) * textbook.matern52(*pair) + w * textbook.rbf(*pair)
 
         rows = [torch.stack([phi(a, b) for b in x2]) for a in x1]
-        return variance * torch.stack(rows) + 10.0  # a mean of its own, nearly flat
+        return variance * torch.stack(rows) + 1.0
 
     def up(X):
         level = X[:, -1].long()

@@ -155,9 +155,7 @@ class TestAutoregressiveGP(BotorchTestCase):
                     ).variance
                 else:
                     expected = get_pvar_expected(posterior, model, test_X, 1)
-                # what is left of a prior variance of 10 after two roundings
-                atol = 10 * 100 * torch.finfo(dtype).eps
-                self.assertAllClose(observed.variance, expected, rtol=1e-4, atol=atol)
+                self.assertAllClose(observed.variance, expected, rtol=1e-4, atol=1e-5)
 
     def test_outcomes_are_untransformed(self):
         for model, tkwargs in self.kinds():

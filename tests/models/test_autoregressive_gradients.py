@@ -138,7 +138,7 @@ def dense_posterior(model, data, asked):
                 part.base_kernel.lengthscale[0],
                 part.base_kernel.smoothness.squeeze(),
                 part.outputscale,
-                10.0,
+                1.0,
             )
             unit = kernel.level_unit * scale
             left, right = (

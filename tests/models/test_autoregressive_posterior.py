@@ -138,7 +138,7 @@ def test_blocks_of_points_give_the_moments_of_all_at_once(model, points, monkeyp
         monkeypatch.setattr(autoregressive_posterior, "BLOCK", 1)
         monkeypatch.setattr(autoregressive_posterior, "LEAST_POINTS", 4)
         monkeypatch.setattr(autoregressive_posterior, "LEAST_POINTS_BESIDE_INDUCING", 4)
-        same(model.posterior(points), expected, 1e-9)  # a prior variance of 10
+        same(model.posterior(points), expected, 1e-10)
         same(
             model.posterior(points.reshape(1, 30, 3)[:, :7]),
             (
