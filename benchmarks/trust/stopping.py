@@ -27,9 +27,9 @@ from mfal.campaign.stopping_rule import conditions, patient
 def recorded(name: str, seed: int, work: Path, smoke: bool) -> dict[str, Any]:
     """Spent cost and all kinds of errors at every step of one campaign of a case."""
     case = CASES[name]
-    pool = case.prepared(work, name, smoke)
+    pool = case.prepared(work, smoke)
     file = work / f"{name}_{seed}.yaml"
-    file.write_text(yaml.safe_dump(case.config(name, pool, seed, smoke)))
+    file.write_text(yaml.safe_dump(case.config(pool, seed, smoke)))
     folder = work / f"{name}_{seed}"
     done = Campaign(load_campaign(file), folder, executor=InProcess()).run()
     cost = {point["step"]: point["cost"] for point in done["learning_curve"]}

@@ -1,7 +1,7 @@
 """The campaigns whose stopping is judged: a molecule on replayed labels, a hot cluster."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,76 +23,86 @@ ERRORS = ("leave_one_out", "predicted")
 
 
 @dataclass(frozen=True)
-class Case:
-    """Levels (cheap, dear), what is asked for, the pool as a file, the campaign's sizes."""
+class Sizes:
+    """How large a campaign is: geometries of each use, labels, and its model if any."""
 
+    pool: int
+    targets: int
+    validation: int
+    probes: int
+    pilot: int
+    highest_labels: int
+    batch: int
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Levels (cheap, dear), what is asked for, the labels of the pool, the sizes."""
+
+    name: str
     title: str
     levels: tuple[str, str]
     targets: dict[str, dict[str, float]]
-    pool: Callable[[Path, bool], list[Atoms]]
-    sizes: dict[str, Any]
-    smoke_sizes: dict[str, Any]
+    labels: Callable[[bool], list[Atoms]]
+    sizes: Sizes
+    smoke_sizes: Sizes
 
-    def prepared(self, work: Path, name: str, smoke: bool) -> Path:
+    def prepared(self, work: Path, smoke: bool) -> Path:
         """The file of all labels, made once, and beside it the system."""
-        path = work / f"{name}_replay.extxyz"
+        path = work / f"{self.name}_replay.extxyz"
         if not path.exists():
             work.mkdir(parents=True, exist_ok=True)
-            frames = self.pool(work, smoke)
+            frames = self.labels(smoke)
             ase.io.write(path, frames, format="extxyz")
             start = Atoms(frames[0].symbols, frames[0].positions)
-            ase.io.write(work / f"{name}.xyz", start, format="xyz")
+            ase.io.write(work / f"{self.name}.xyz", start, format="xyz")
         return path
 
-    def config(self, name: str, pool: Path, seed: int, smoke: bool) -> dict[str, Any]:
+    def config(self, pool: Path, seed: int, smoke: bool) -> dict[str, Any]:
         """The campaign, whose targets are out of reach."""
         replay = {"code": "replay", "path": pool.name}
         sizes = self.smoke_sizes if smoke else self.sizes
         return {
             "name": "stopping",
             "seed": seed,
-            "system": {"file": f"{name}.xyz"},
+            "system": {"file": f"{self.name}.xyz"},
             "levels": [
                 {"name": level, "oracle": {**replay, "level": level}}
                 for level in self.levels
             ],
+            "pool": {"sampler": "file", "path": pool.name, "size": sizes.pool},
+            "targets": sizes.targets,
+            "validation": sizes.validation,
+            "pilot": sizes.pilot,
+            "budget": {"highest_labels": sizes.highest_labels},
+            "model": sizes.model,
+            "acquisition": {"name": "target_information", "batch": sizes.batch},
             "stopping": [
                 {**OUT_OF_REACH, "errors": errors} for errors in (*ERRORS, "validation")
             ],
+            "probes": sizes.probes,
             "comparison": False,
-            **sizes,
-            "pool": {"sampler": "file", "path": pool.name, "size": sizes["pool"]},
-            "acquisition": {
-                "name": "target_information",
-                "batch": sizes["acquisition"],
-            },
         }
 
 
-def _sizes(
-    pool: int,
-    targets: int,
-    validation: int,
-    probes: int,
-    pilot: int,
-    labels: int,
-    batch: int,
-    **model: Any,
-) -> dict[str, Any]:
-    """The part of a campaign that says how large it is."""
+def _targets(forces: Sequence[str], energy: int) -> dict[str, dict[str, float]]:
+    """Three force errors (eV/A), an energy error (meV/atom), and the middle of all."""
+    alone = {f"forces {f} eV/A": {"forces_rmse": float(f)} for f in forces}
+    mae = {"energy_mae": energy / 1000}
+    middle = forces[1]
     return {
-        "pool": pool,
-        "targets": targets,
-        "validation": validation,
-        "probes": probes,
-        "pilot": pilot,
-        "budget": {"highest_labels": labels},
-        "acquisition": batch,
-        **model,
+        **alone,
+        f"energy {energy} meV/atom": mae,
+        f"forces {middle}, energy {energy}, ECE 0.1": {
+            "forces_rmse": float(middle),
+            **mae,
+            "ece": 0.1,
+        },
     }
 
 
-def methanol(work: Path, smoke: bool) -> list[Atoms]:
+def methanol(smoke: bool) -> list[Atoms]:
     """GFN2-xTB and MP2 labels, every one a frame with its measured CPU time."""
     if smoke:
         frames = ase.io.read(METHANOL_EXCERPT, ":")
@@ -116,7 +126,7 @@ def methanol(work: Path, smoke: bool) -> list[Atoms]:
     ]
 
 
-def cluster(work: Path, smoke: bool) -> list[Atoms]:
+def cluster(smoke: bool) -> list[Atoms]:
     """Thirteen copper atoms at 1500 K: Morse (declared cost 1) and EMT (10) labels."""
     atoms = Icosahedron("Cu", 2)
     atoms.calc = EMT()
@@ -157,40 +167,25 @@ def _sparse(points: int) -> dict[str, Any]:
 
 
 CASES = {
-    "methanol": Case(
-        "methanol, GFN2-xTB and MP2",
-        ("gfn2", "mp2"),
-        {
-            "forces 0.15 eV/A": {"forces_rmse": 0.15},
-            "forces 0.12 eV/A": {"forces_rmse": 0.12},
-            "forces 0.10 eV/A": {"forces_rmse": 0.10},
-            "energy 3 meV/atom": {"energy_mae": 0.003},
-            "forces 0.12, energy 3, ECE 0.1": {
-                "forces_rmse": 0.12,
-                "energy_mae": 0.003,
-                "ece": 0.1,
-            },
-        },
-        methanol,
-        _sizes(180, 20, 40, 20, 8, 70, 3),
-        _sizes(24, 3, 6, 5, 4, 8, 2),
-    ),
-    "cluster": Case(
-        "Cu13 at 1500 K, Morse and EMT",
-        ("morse", "emt"),
-        {
-            "forces 0.035 eV/A": {"forces_rmse": 0.035},
-            "forces 0.030 eV/A": {"forces_rmse": 0.030},
-            "forces 0.025 eV/A": {"forces_rmse": 0.025},
-            "energy 1 meV/atom": {"energy_mae": 0.001},
-            "forces 0.030, energy 1, ECE 0.1": {
-                "forces_rmse": 0.030,
-                "energy_mae": 0.001,
-                "ece": 0.1,
-            },
-        },
-        cluster,
-        _sizes(400, 20, 150, 60, 8, 50, 2, model=_sparse(300)),
-        _sizes(24, 3, 6, 5, 4, 8, 2, model=_sparse(24)),
-    ),
+    case.name: case
+    for case in (
+        Case(
+            "methanol",
+            "methanol, GFN2-xTB and MP2",
+            ("gfn2", "mp2"),
+            _targets(("0.15", "0.12", "0.10"), energy=3),
+            methanol,
+            Sizes(180, 20, 40, 20, 8, 70, 3),
+            Sizes(24, 3, 6, 5, 4, 8, 2),
+        ),
+        Case(
+            "cluster",
+            "Cu13 at 1500 K, Morse and EMT",
+            ("morse", "emt"),
+            _targets(("0.035", "0.030", "0.025"), energy=1),
+            cluster,
+            Sizes(400, 20, 150, 60, 8, 50, 2, _sparse(300)),
+            Sizes(24, 3, 6, 5, 4, 8, 2, _sparse(24)),
+        ),
+    )
 }
